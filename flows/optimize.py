@@ -1,0 +1,65 @@
+"""The hourly flow: observe, decide, act."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.dispatch import step_each
+from flows.equipped import equipment as open_equipment
+from flows.observing import observe
+from flows.occasion import occasion, run_name
+from flows.parameters import OptimizeParameters
+from optimizer.evidence import Insight, Proposal, Scene
+from optimizer.loop.decide import gather, keep_insights
+from optimizer.loop.equipment import Equipment
+from tasks import report
+from tasks.act import judge_in_flight, reconcile
+from tasks.decide import decide, run_analyzer, run_strategy
+from tasks.options import opaque
+
+ACTOR = "optimize"
+
+
+@flow(name="optimize", flow_run_name=run_name, persist_result=False)
+async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dict[str, Any]:  # noqa: B008 - a frozen default that Prefect turns into the form
+    """One cycle: pull what is new, aggregate, analyze, propose, decide, judge, take due steps.
+
+    May run twice, late or not at all: it works on all closed windows since each source's cursor.
+    """
+    equipment = open_equipment(parameters.config_file, parameters.clock)
+    when = occasion(parameters)
+    acting = when.acting(ACTOR)
+    with report.recorded(equipment, "optimize", when) as record:
+        observed = observe(equipment, when)
+        findings = () if parameters.dry_run else reconcile(opaque(equipment), acting)
+        scene = gather(equipment, as_of=when.as_of, only=parameters.targets)
+        insights = _insights(equipment, scene)
+        keep_insights(equipment, when.as_of, insights)
+        proposals = _proposals(equipment, scene, insights)
+        decided = decide(
+            opaque(equipment), opaque(scene), opaque(proposals), acting, dry_run=parameters.dry_run
+        )
+        assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=False)
+        moved = () if parameters.dry_run else await step_each(assessed, parameters, when)
+        return record(
+            observed=observed,
+            findings=findings,
+            insights=insights,
+            decided=decided,
+            assessed=assessed,
+            moved=moved,
+        )
+
+
+def _insights(equipment: Equipment, scene: Scene) -> list[Insight]:
+    found: list[Insight] = []
+    for name, analyzer in equipment.analyzers.items():
+        found.extend(run_analyzer(name, opaque(analyzer), opaque(scene)))
+    return found
+
+
+def _proposals(equipment: Equipment, scene: Scene, insights: list[Insight]) -> list[Proposal]:
+    found: list[Proposal] = []
+    for name, strategy in equipment.strategies.items():
+        found.extend(run_strategy(name, opaque(strategy), opaque(scene), opaque(insights)))
+    return found

@@ -1,0 +1,282 @@
+"""Evidence: what analyzers claim, what strategies propose, what the judge concludes.
+
+Not knowing is a value: INCONCLUSIVE and NO_DATA carry a reason and never turn into a number.
+The contracts of the two families, Analyzer and Strategy, live here, below both.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from types import MappingProxyType
+from typing import NewType
+
+import pandas as pd
+
+from optimizer.policy import Policy
+from optimizer.targets import Target
+
+DecisionId = NewType("DecisionId", str)
+ProposalId = NewType("ProposalId", str)
+
+
+class Severity(Enum):
+    """How soon someone should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Outcome(Enum):
+    """What a check or a verdict says."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    NO_DATA = "no_data"
+
+
+class Reason(Enum):
+    """Why a check knows nothing yet, or what decided."""
+
+    NONE = "none"
+    NO_ROWS = "no_rows"
+    MIN_SAMPLE = "min_sample"
+    MIN_CLUSTERS = "min_clusters"
+    MIN_EVENTS = "min_events"
+    STALE = "stale"
+    SRM = "srm"
+    LABELS_IMMATURE = "labels_immature"
+    LABELS_IMBALANCED = "labels_imbalanced"
+    BASELINE_NEAR_ZERO = "baseline_near_zero"
+    NON_FINITE = "non_finite"
+    WIDE_INTERVAL = "wide_interval"
+    HARM = "harm"
+    GOAL_MISSED = "goal_missed"
+    CONTROL_SICK = "control_sick"
+    CIRCUIT = "circuit"
+    CONFIG_CHANGED = "config_changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A measured effect of an arm against another, or of one arm alone.
+
+    ``effect`` with its limits ``[lower, upper]`` in ``unit``; ``canary`` and ``control`` are the
+    two arms' own values; n_* are rows. Fields are None where nothing could be estimated.
+    """
+
+    metric: str
+    unit: str
+    effect: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    canary: float | None = None
+    control: float | None = None
+    n_canary: int = 0
+    n_control: int = 0
+    confidence: float = 0.95
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One metric of a verdict: harm (positive = worse) with limits against margin and tolerance.
+
+    ``harm_lower`` is the limit the rollback rule reads, ``harm_upper`` the one promotion reads;
+    ``variance`` is the variance of the harm estimate (for anchors).
+    """
+
+    metric: str
+    role: str
+    outcome: Outcome
+    reason: Reason = Reason.NONE
+    harm: float | None = None
+    harm_lower: float | None = None
+    harm_upper: float | None = None
+    variance: float | None = None
+    margin: float | None = None
+    tolerance: float | None = None
+    relative: bool = False
+    estimate: Estimate | None = None
+    method: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the judge says of one decision at one look.
+
+    ``outcome`` is FAIL as soon as harm is proven (act now) and PASS only when every required check
+    passes (promotion). ``stage_outcome`` PASS lets an early stage advance: no harm proven, samples
+    and clusters enough, data fresh, split as planned. ``page`` asks for a person, because the
+    control itself is sick. ``sentence`` explains the verdict with numbers and names the metric that
+    decided.
+    """
+
+    decision_id: DecisionId
+    at: datetime
+    outcome: Outcome
+    stage_outcome: Outcome
+    reason: Reason
+    sentence: str
+    checks: tuple[Check, ...] = ()
+    n_canary: int = 0
+    n_control: int = 0
+    data_until: datetime | None = None
+    page: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insight:
+    """An analyzer's claim about a target or arm, with what would make it wrong."""
+
+    analyzer: str
+    kind: str
+    severity: Severity
+    target: str
+    arm: str | None = None
+    metric: str | None = None
+    title: str
+    description: str
+    value: float | None = None
+    limit: float | None = None
+    n: int = 0
+    start: datetime
+    end: datetime
+    caveat: str = ""
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impact:
+    """Change against the baseline, in percent: saving > 0, quality > 0 and latency < 0 are better.
+
+    ``confidence`` is the posterior probability that the saving is above 0, None = unknown;
+    lower/upper bound the saving where measured; ``method`` says how.
+    """
+
+    cost_reduction_pct: float | None = None
+    cost_reduction_lower_pct: float | None = None
+    cost_reduction_upper_pct: float | None = None
+    quality_delta: float | None = None
+    quality_delta_lower: float | None = None
+    quality_delta_upper: float | None = None
+    latency_delta_pct: float | None = None
+    daily_saving_usd: float | None = None
+    confidence: float | None = None
+    n: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """An alternative that was considered and not taken, with the reason."""
+
+    arm: str
+    reason: str
+    detail: str
+    estimates: tuple[Estimate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A candidate arm for a target, with what it rests on.
+
+    priority: larger is taken first; exploratory: rests on a prior, not on traffic of its own;
+    urgent: a safety reason, arbitration puts it before any saving; planned_hours: how long the
+    rollout needs by the plan check.
+    """
+
+    id: ProposalId
+    strategy: str
+    target: str
+    candidate: str
+    rationale: str
+    expected: Impact
+    estimates: tuple[Estimate, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    insights: tuple[str, ...] = ()
+    priority: int = 0
+    urgent: bool = False
+    exploratory: bool = False
+    planned_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """How an earlier rollout of an arm on a target ended."""
+
+    target: str
+    arm: str
+    state: str
+    ended_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """What earlier promotions have already cost against the reference baseline, for one metric.
+
+    ``harm`` is the sum of the promotions' harm estimates (positive = worse), ``variance`` the sum
+    of their variances, ``promotions`` their number.
+    """
+
+    target: str
+    metric: str
+    reference_arm: str
+    harm: float = 0.0
+    variance: float = 0.0
+    promotions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """All that one hour reads, for the pure middle.
+
+    ``hours`` are 1-hour aggregates of the last days (schema: :mod:`optimizer.aggregates`);
+    ``baselines`` names the arm in force per target; ``in_flight`` targets have a decision that is
+    not final; ``past`` holds ended rollouts, newest last; ``changes`` the start times of decisions
+    of the last day per target; ``paused`` targets start nothing.
+    """
+
+    now: datetime
+    targets: Mapping[str, Target]
+    policies: Mapping[str, Policy]
+    baselines: Mapping[str, str]
+    hours: pd.DataFrame
+    in_flight: Mapping[str, DecisionId]
+    past: tuple[Past, ...] = ()
+    anchors: Mapping[tuple[str, str], Anchor] = field(default_factory=lambda: MappingProxyType({}))
+    changes: Mapping[str, Sequence[datetime]] = field(default_factory=lambda: MappingProxyType({}))
+    paused: frozenset[str] = frozenset()
+    exploration_spent_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """What a strategy made of one target: a proposal or none, and why every other arm was left."""
+
+    strategy: str
+    target: str
+    proposal: Proposal | None = None
+    rejected: tuple[Rejected, ...] = ()
+
+
+def proposal_id(strategy: str, target: str, candidate: str, now: datetime) -> ProposalId:
+    """The id of a strategy's proposal of one hour; the same arguments give the same id.
+
+    Examples:
+        >>> from datetime import UTC
+        >>> proposal_id("pareto", "support", "small", datetime(2026, 1, 1, tzinfo=UTC))
+        'p-...'
+    """
+    text = "\n".join((strategy, target, candidate, now.isoformat()))
+    return ProposalId("p-" + hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+Analyzer = Callable[[Scene], Sequence[Insight]]
+Strategy = Callable[[Scene, Sequence[Insight]], Sequence[Proposal]]

@@ -1,0 +1,253 @@
+"""Shares of failed, rerouted or slow requests: exact counts where requests are independent.
+
+Requests of one session fail together. Where units make one request each, the exact count test
+decides, window by window, whatever the common failure rate does. Otherwise hash buckets give the
+variance. The latency histogram has no buckets: its design effect is taken as the larger one of mean
+latency and of failures, over both arms, at least 1. That is a substitute: exceedances of a
+threshold are correlated no more than the latencies behind them, as far as these have a finite
+variance; extreme tails may hide correlation.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.evidence import Reason
+from optimizer.judge.limits import Harm, limits
+from optimizer.judge.means import (
+    FIELD,
+    MIN_ROWS,
+    PROMOTE_CLUSTERS,
+    bucket_estimates,
+    first_reason,
+    rows_needed,
+)
+from optimizer.judge.questions import Answer, Question
+from optimizer.judge.sums import CANARY, CONTROL, Sums
+from optimizer.metrics import METRICS, Metric
+from optimizer.statistics.anytime import bernoulli_interval
+from optimizer.statistics.clusters import (
+    MIN_CLUSTERS,
+    RatioEstimate,
+    design_effect,
+    row_mean,
+)
+from optimizer.statistics.evalues import Side, exact_increments, log_evalue, odds_ratios
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+MIN_EVENTS: Final = 5
+"""Events in both arms together below which a share has no asymptotic limits."""
+SINGLE_REQUESTS: Final = 1.05
+"""Requests a unit and window up to which units count as making one request each."""
+SINGLE_DISPERSION: Final = 1.3
+"""Variance over mean of requests per hash bucket up to which units count as single; independent
+requests give 1 with a standard error of .09, and a unit that comes back in other windows more."""
+
+EXACT: Final = "exact conditional e-process by window"
+CLUSTERED: Final = "asymptotic confidence sequence, cluster-robust"
+
+
+def dispersion(sums: Sums, case: IntArray) -> FloatArray:
+    """Variance over mean of requests per hash bucket, at least 1, shape (n, 2); nan if unknown.
+
+    It is the mean square of a unit's requests over their mean: the design effect of requests that
+    agree wholly within a unit, hence a bound on any other.
+    """
+    buckets = sums.buckets[case][:, :, FIELD["n"]]
+    mean = buckets.mean(axis=-1)
+    spread = buckets.var(axis=-1, ddof=1) / np.where(mean > 0, mean, np.nan)
+    return np.asarray(np.maximum(spread, 1.0))
+
+
+def single_requests(sums: Sums, case: IntArray) -> BoolArray:
+    """Whether a case's units make one request each, over all windows, shape (n,)."""
+    totals = sums.totals["n"][case]
+    units = sums.totals["n_units"][case].sum(axis=1)
+    # An arm without requests says nothing; one whose buckets are missing must not count as single.
+    spread = np.where(totals > 0, dispersion(sums, case), 1.0)
+    few = totals.sum(axis=1) <= SINGLE_REQUESTS * units
+    return np.asarray(few & (spread.mean(axis=1) <= SINGLE_DISPERSION))
+
+
+def answer_share(question: Question, sums: Sums) -> Answer:
+    """Harm in a share; see the module for which test decides."""
+    metric, case = question.metric, question.case
+    events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
+    single = single_requests(sums, case)
+    spread = dispersion(sums, case)
+    control, canary = share_estimates(metric, case, sums)
+    harm = limits(
+        canary,
+        control,
+        sign=metric.direction.harm_sign,
+        relative=question.relative,
+        units=rows.sum(axis=1),
+        alpha_lower=question.alpha_lower,
+        alpha_upper=question.alpha_upper,
+    )
+    clusters = np.minimum(canary.clusters, control.clusters)
+    frequent = events.sum(axis=1) >= MIN_EVENTS
+    burnt_in = (rows.min(axis=1) >= MIN_ROWS) & frequent & (clusters >= MIN_CLUSTERS)
+    exact = single & (question.tolerance == 0)
+    log_e, odds = _count_test(question, sums, exact)
+    lower = np.where(burnt_in, harm.lower, np.nan)
+    proven = _exact_lower(odds, events, rows, relative=question.relative)
+    # The shown limit never contradicts the test that decides.
+    not_proven = np.where(burnt_in, np.minimum(harm.lower, 0.0), np.nan)
+    lower = np.where(exact, np.where(odds > 1, proven, not_proven), lower)
+    rare = _rare_upper(question, events, rows, np.where(single[:, None], 1.0, spread))
+    upper = np.where(frequent, harm.upper, rare)
+    lacking = first_reason(
+        (rows.min(axis=1) == 0, Reason.NO_ROWS),
+        (rows.min(axis=1) < MIN_ROWS, Reason.MIN_SAMPLE),
+        (clusters < PROMOTE_CLUSTERS, Reason.MIN_CLUSTERS),
+        (~frequent & ~(rare < question.margin), Reason.MIN_EVENTS),
+        (~np.isfinite(upper), Reason.BASELINE_NEAR_ZERO),
+    )
+    return Answer(
+        harm=Harm(
+            value=harm.value,
+            lower=lower,
+            upper=np.where(lacking == Reason.NONE, upper, np.nan),
+            variance=harm.variance,
+        ),
+        canary=canary.value,
+        control=control.value,
+        rows=rows.astype(np.int64),
+        lacking=lacking,
+        needed=rows_needed(question, harm, rows, lacking),
+        log_e=log_e,
+        method=np.where(exact, EXACT, CLUSTERED).astype(object),
+    )
+
+
+def share_estimates(
+    metric: Metric, case: IntArray, sums: Sums
+) -> tuple[RatioEstimate, RatioEstimate]:
+    """Control's and the canary's share; its variance is never below that of smoothed counts."""
+    single, spread = single_requests(sums, case), dispersion(sums, case)
+    buckets = sums.buckets[case]
+    events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
+    size = np.where(rows > 0, rows, np.nan)
+    smooth = (events + 1.0) / (size + 2.0)
+    independent = smooth * (1.0 - smooth) / size
+    if metric.numerator in FIELD:
+        clustered = np.stack([each.variance for each in bucket_estimates(metric, buckets)], axis=1)
+    else:
+        effect = _latency_design_effect(sums, case)
+        clustered = independent * np.where(single, 1.0, effect)[:, None]
+    # No event at all: units are taken to agree wholly, the widest there is.
+    wide_size = size / spread
+    wide = (events / spread + 1.0) / (wide_size + 2.0)
+    widest = np.where(single[:, None], independent, wide * (1.0 - wide) / wide_size)
+    known = np.isfinite(clustered)
+    variance = np.where(known, np.fmax(clustered, independent), widest)
+    clusters = np.count_nonzero(buckets[:, :, FIELD["n"]] > 0, axis=-1)
+    control, canary = (
+        RatioEstimate(
+            value=events[:, arm] / size[:, arm],
+            variance=variance[:, arm],
+            clusters=clusters[:, arm],
+        )
+        for arm in (CONTROL, CANARY)
+    )
+    return control, canary
+
+
+def _latency_design_effect(sums: Sums, case: IntArray) -> FloatArray:
+    """The larger design effect of latency and of failures over both arms, >= 1; nan unknown."""
+    buckets, moments = sums.buckets[case], sums.latency[:, case]
+    latency = bucket_estimates(METRICS["latency_ms"], buckets)
+    failures = bucket_estimates(METRICS["failure_rate"], buckets)
+    failed, rows = sums.totals["n_failed"][case], sums.totals["n"][case]
+    effects = []
+    for arm in (CONTROL, CANARY):
+        iid = row_mean(*(moment[:, arm] for moment in moments))
+        effects.append(design_effect(latency[arm], iid))
+        iid = row_mean(rows[:, arm], failed[:, arm], failed[:, arm])
+        effects.append(design_effect(failures[arm], iid))
+    largest = np.fmax.reduce(effects)
+    return np.asarray(np.maximum(largest, 1.0))
+
+
+def _count_test(question: Question, sums: Sums, exact: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Log e-value and the odds ratio that is excluded from below, nan where the test does not run.
+
+    The odds ratio is above 1 exactly where the e-value exceeds 1 / alpha.
+    """
+    metric = question.metric
+    position = np.full(len(sums.foreign), -1)
+    position[question.case] = np.where(exact, np.arange(question.case.size), -1)
+    windows = sums.windows
+    asked = position[windows.case]
+    chosen = asked >= 0
+    events = windows.counts[metric.numerator][chosen]
+    rows = windows.counts[metric.denominator][chosen]
+    increments = exact_increments(
+        events[:, CANARY], rows[:, CANARY], events[:, CONTROL], rows[:, CONTROL]
+    )
+    state = np.zeros((question.case.size, increments.shape[-1]))
+    np.add.at(state, asked[chosen], increments)
+    log_e = np.where(exact, log_evalue(state), np.nan)
+    return log_e, np.where(exact, _odds_limit(state, -np.log(question.alpha_lower)), np.nan)
+
+
+def _odds_limit(state: FloatArray, threshold: FloatArray) -> FloatArray:
+    """The largest odds ratio all smaller ones of which are excluded; nan where 1 is not.
+
+    The sequence is inverted on the grid of the test: each grid point is priced against those beyond
+    it; between grid points its log e-value is interpolated. Only the exclusion of 1 decides.
+    """
+    log_psi = np.r_[0.0, np.log(odds_ratios(Side.HIGHER))]
+    likelihood = np.concatenate([np.zeros((len(state), 1)), state], axis=1)
+    log_e = np.stack(
+        [
+            log_evalue(likelihood[:, j + 1 :] - likelihood[:, j : j + 1])
+            for j in range(likelihood.shape[1] - 1)
+        ],
+        axis=1,
+    )
+    kept = log_e <= threshold[:, None]
+    first = np.where(kept.any(axis=1), kept.argmax(axis=1), log_e.shape[1] - 1)
+    row = np.arange(len(state))
+    before = np.maximum(first - 1, 0)
+    high, low = log_e[row, before], log_e[row, first]
+    step = np.divide(high - threshold, high - low, out=np.zeros(len(state)), where=high > low)
+    limit = log_psi[before] + np.clip(step, 0.0, 1.0) * (log_psi[first] - log_psi[before])
+    return np.where(first > 0, np.exp(limit), np.nan)
+
+
+def _exact_lower(
+    odds: FloatArray, events: FloatArray, rows: FloatArray, *, relative: BoolArray
+) -> FloatArray:
+    """Harm at an odds ratio, from control's smoothed share, at most the observed difference."""
+    size = np.where(rows > 0, rows, np.nan)
+    base = (events[:, CONTROL] + 0.5) / (size[:, CONTROL] + 1.0)
+    worse = odds * base / (1.0 - base + odds * base)
+    seen = events / size
+    observed = seen[:, CANARY] - seen[:, CONTROL]
+    harm = np.where(observed > 0, np.fmin(worse - base, observed), worse - base)
+    return np.where(relative, harm / base, harm)
+
+
+def _rare_upper(
+    question: Question, events: FloatArray, rows: FloatArray, spread: FloatArray
+) -> FloatArray:
+    """Upper limit of absolute harm from few events: the canary's upper less control's lower limit.
+
+    Both limits are exact Bernoulli confidence sequences at half the error each, on counts divided
+    by the widest design effect; nan for relative harm, which few events cannot bound.
+    """
+    known = (rows > 0) & np.isfinite(spread)
+    effect = np.where(known, spread, 1.0)
+    lower, upper = bernoulli_interval(
+        np.where(known, events, 0.0) / effect,
+        np.where(known, rows, 0.0) / effect,
+        alpha=question.alpha_upper[:, None] / 2.0,
+    )
+    usable = known.all(axis=1) & ~question.relative
+    return np.where(usable, upper[:, CANARY] - lower[:, CONTROL], np.nan)

@@ -1,0 +1,244 @@
+"""What a case's grains add up to: totals, hash buckets and windows of control and canary.
+
+Only rows of the decision's own two arms count, in whole windows from the start of the evidence to
+the end of the data. Everything is an array over cases; the order of arms is control, canary.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optimizer.aggregates import (
+    CLUSTER_FIELDS,
+    CLUSTERS,
+    HISTOGRAM,
+    N_CLUSTERS,
+    unpack_clusters,
+    unpack_histograms,
+)
+from optimizer.allocation import SliceName
+from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
+from optimizer.errors import DataError
+from optimizer.judge.case import Case
+from optimizer.metrics import GRAIN_S, ceil_s
+from optimizer.statistics.quantiles import bucket_of
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+CONTROL: Final = 0
+CANARY: Final = 1
+NEVER: Final = np.iinfo(np.int64).max
+
+_SUMMED: Final = ("n", "n_failed", "n_fallback", "n_units", "n_latency", "n_cost", "n_quality")
+# Rows unpacked at once: 9 kB each.
+_ROWS_AT_ONCE: Final = 2_048
+_MIDDLES: Final = np.asarray(EDGES)[: LAST_BUCKET + 1] / np.sqrt(RATIO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Counts of each case's windows, W of them, sorted by case, then time.
+
+    case: shape (W,); start_s: shape (W,); mature: whether its labels are, shape (W,); counts: name
+    -> shape (W, 2); ``n_slow`` of ``n_timed`` requests exceed the latency threshold.
+    """
+
+    case: IntArray
+    start_s: IntArray
+    mature: BoolArray
+    counts: Mapping[str, IntArray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Sums over the evidence of N cases.
+
+    totals, mature: name -> shape (N, 2), all windows and those whose labels are mature; buckets,
+    mature_buckets: shape (N, 2, len(CLUSTER_FIELDS), N_CLUSTERS), nan where they could not be read;
+    latency: count, sum and sum of squares of latency, ms, shape (3, N, 2); stage_n: requests since
+    the stage began, shape (N, 2); foreign: rows of other arms in these slices, shape (N,); span_h:
+    hours from the first window to the last, shape (N,).
+    """
+
+    totals: Mapping[str, FloatArray]
+    mature: Mapping[str, FloatArray]
+    buckets: FloatArray
+    mature_buckets: FloatArray
+    latency: FloatArray
+    stage_n: FloatArray
+    foreign: IntArray
+    span_h: FloatArray
+    windows: Windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The rows that count: their case, arm (0 control, 1 canary) and what they hold."""
+
+    case: IntArray
+    arm: IntArray
+    start_s: IntArray
+    mature: BoolArray
+    counts: Mapping[str, IntArray]
+    histogram: npt.NDArray[np.object_]
+    clusters: npt.NDArray[np.object_]
+
+    def sum(self, values: npt.ArrayLike, cases: int, where: BoolArray | None = None) -> FloatArray:
+        """The sum of one value a row, shape (cases, 2)."""
+        cell = self.case * 2 + self.arm
+        weight = np.asarray(values, dtype=np.float64)
+        weight = weight if where is None else np.where(where, weight, 0.0)
+        summed = np.bincount(cell, weights=weight, minlength=2 * cases)
+        return summed.astype(np.float64).reshape(cases, 2)
+
+
+def collect(
+    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+) -> Sums:
+    """The sums of every case; cases without rows have zeros.
+
+    Raises:
+        ValueError: two cases of one target.
+    """
+    rows, foreign = _select(cases, grains, now=now, data_until=data_until)
+    size = len(cases)
+    stage_from = np.array([_start_s(case.decision.stage_entered_at) for case in cases])
+    stage = rows.start_s >= stage_from[rows.case] if size else np.zeros(0, dtype=bool)
+    first = np.full(size, NEVER)
+    last = np.full(size, -1)
+    np.minimum.at(first, rows.case, rows.start_s)
+    np.maximum.at(last, rows.case, rows.start_s + GRAIN_S)
+    everything, mature = _buckets(rows, size)
+    return Sums(
+        totals={name: rows.sum(rows.counts[name], size) for name in rows.counts},
+        mature={name: rows.sum(rows.counts[name], size, rows.mature) for name in rows.counts},
+        buckets=everything,
+        mature_buckets=mature,
+        latency=_latency(rows, size),
+        stage_n=rows.sum(rows.counts["n"], size, stage),
+        foreign=foreign,
+        span_h=np.where(last > 0, (last - np.minimum(first, last)) / 3600.0, 0.0),
+        windows=_windows(rows),
+    )
+
+
+def threshold_bucket(threshold_ms: float | None) -> int:
+    """The bucket whose upper edge is the threshold, snapped upward by at most 2 %.
+
+    Values in later buckets exceed it, exactly; ``LAST_BUCKET`` where there is no threshold.
+    """
+    return LAST_BUCKET if threshold_ms is None else int(bucket_of(threshold_ms))
+
+
+def _start_s(moment: datetime | None) -> int:
+    return NEVER if moment is None else ceil_s(moment)
+
+
+def _select(
+    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+) -> tuple[_Rows, IntArray]:
+    decisions = [case.decision for case in cases]
+    targets = pd.Index([decision.target for decision in decisions])
+    if not targets.is_unique:
+        raise ValueError(f"two cases of target {targets[targets.duplicated()][0]}")
+    case = np.asarray(targets.get_indexer(pd.Index(grains["target"])), dtype=np.int64)
+    known = np.flatnonzero(case >= 0)
+    part = grains["slice"].to_numpy()[known]
+    canary = part == SliceName.CANARY.value
+    known, canary = (a[canary | (part == SliceName.CONTROL.value)] for a in (known, canary))
+    case = case[known]
+    start_s = grains["window_start_s"].to_numpy()[known]
+    begins = np.array([_start_s(each.evidence_from) for each in cases], dtype=np.int64)
+    inside = (start_s >= begins[case]) & (start_s + GRAIN_S <= data_until.timestamp())
+    known, canary, case, start_s = (a[inside] for a in (known, canary, case, start_s))
+    candidate = np.array([decision.candidate for decision in decisions], dtype=object)
+    baseline = np.array([decision.baseline for decision in decisions], dtype=object)
+    arm = grains["arm"].to_numpy()[known].astype(object)
+    own = arm == np.where(canary, candidate[case], baseline[case])
+    foreign = np.bincount(case[~own], minlength=len(cases))
+    known, canary, case, start_s = (a[own] for a in (known, canary, case, start_s))
+    age_s = np.array([each.policy.label_maturity.total_seconds() for each in cases])
+    mature = start_s + GRAIN_S + age_s[case] <= now.timestamp()
+    counts = {name: grains[name].to_numpy()[known] for name in _SUMMED}
+    rows = _Rows(
+        case=case,
+        arm=canary.astype(np.int64),
+        start_s=start_s,
+        mature=mature,
+        counts=counts,
+        histogram=grains[HISTOGRAM].to_numpy()[known],
+        clusters=grains[CLUSTERS].to_numpy()[known],
+    )
+    limit = np.array([threshold_bucket(each.latency_threshold_ms) for each in decisions])
+    counts["n_slow"] = counts["n_failed"] + _above(rows, limit)
+    counts["n_timed"] = counts["n_failed"] + counts["n_latency"]
+    return rows, foreign
+
+
+def _above(rows: _Rows, limit: IntArray) -> IntArray:
+    """Answered requests of each row beyond its case's threshold bucket."""
+    row, bucket, count = unpack_histograms(rows.histogram.tolist())
+    over = bucket > limit[rows.case[row]] if row.size else np.zeros(0, dtype=bool)
+    size = rows.case.size
+    return np.bincount(row[over], weights=count[over], minlength=size).astype(np.int64)
+
+
+def _latency(rows: _Rows, cases: int) -> FloatArray:
+    """Count, sum and sum of squares of latency from the histograms, each value within 1 %."""
+    row, bucket, count = unpack_histograms(rows.histogram.tolist())
+    value = np.where(bucket == ZERO_BUCKET, 0.0, _MIDDLES[np.maximum(bucket, 0)])
+    cell = (rows.case * 2 + rows.arm)[row]
+    moments = [
+        np.bincount(cell, weights=count * value**power, minlength=2 * cases) for power in range(3)
+    ]
+    return np.stack(moments).astype(np.float64).reshape(3, cases, 2)
+
+
+def _buckets(rows: _Rows, cases: int) -> tuple[FloatArray, FloatArray]:
+    """Hash buckets of all windows and of mature ones, each (cases, 2, fields, buckets)."""
+    shape = (len(CLUSTER_FIELDS), N_CLUSTERS)
+    sums = np.zeros((2, 2 * cases, *shape))
+    cell = rows.case * 2 + rows.arm
+    order = np.argsort(cell, kind="stable")
+    order = order[[bool(code) for code in rows.clusters[order]]]
+    for start in range(0, order.size, _ROWS_AT_ONCE):
+        chosen = order[start : start + _ROWS_AT_ONCE]
+        cells = np.empty((chosen.size, *shape))
+        for position, code in enumerate(rows.clusters[chosen]):
+            cells[position] = _readable(code)
+        for total, kept in ((sums[0], slice(None)), (sums[1], rows.mature[chosen])):
+            owners, firsts = np.unique(cell[chosen][kept], return_index=True)
+            if owners.size:
+                total[owners] += np.add.reduceat(cells[kept], firsts, axis=0)
+    everything, mature = sums.reshape(2, cases, 2, *shape)
+    return everything, mature
+
+
+def _readable(code: bytes) -> FloatArray | float:
+    """The row's hash buckets; nan where they are corrupt: nothing is concluded from them."""
+    try:
+        return unpack_clusters(code).astype(np.float64)
+    except DataError:
+        return np.nan
+
+
+def _windows(rows: _Rows) -> Windows:
+    key, first, inverse = np.unique(
+        np.stack([rows.case, rows.start_s], axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    cell = inverse.reshape(-1) * 2 + rows.arm
+    size = len(key)
+    counts = {
+        name: np.bincount(cell, weights=values, minlength=2 * size)
+        .astype(np.int64)
+        .reshape(size, 2)
+        for name, values in rows.counts.items()
+    }
+    return Windows(case=key[:, 0], start_s=key[:, 1], mature=rows.mature[first], counts=counts)

@@ -1,0 +1,265 @@
+"""Verdicts: what the checks of a decision and the health of its data mean together.
+
+The laws kept here: harm that is proven fails whatever else is missing, with two exceptions that
+hold and page instead of returning traffic to a control that is itself failing, or believing labels
+that are unlike between the arms. PASS needs every required check to pass on healthy, fresh data.
+Nothing measured, or nothing understood, is never PASS.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
+from optimizer.errors import DataError
+from optimizer.evidence import Check, DecisionId, Outcome, Reason, Verdict
+from optimizer.judge.case import Case
+from optimizer.judge.checks import BROKEN, checks, combine
+from optimizer.judge.health import SRM_ALARM, Health, examine
+from optimizer.judge.means import FIELD, PROMOTE_CLUSTERS
+from optimizer.judge.sums import CANARY, CONTROL, Sums, collect
+from optimizer.judge.wording import stale, subject
+
+CASES_AT_ONCE: Final = 1_000
+"""Cases whose hash buckets are held in memory at once, about 30 kB each."""
+
+HEALTH: Final = "health"
+"""Role of checks on the data themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What is known of one case."""
+
+    case: Case
+    now: datetime
+    data_until: datetime
+    required: tuple[Check, ...]
+    rows: tuple[int, int]
+    stage_rows: int
+    clusters: int
+    foreign: int
+    srm_log_e: float
+    circuit: int
+    sick: bool
+    control_failing: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    """An outcome with its reason and a clause that explains it."""
+
+    outcome: Outcome
+    reason: Reason
+    clause: str
+
+
+def judge(
+    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+) -> dict[DecisionId, Verdict]:
+    """One verdict for each case, from the 5-minute grains of its control and canary slices.
+
+    Anytime-valid: it may be asked at every look, and needs nothing of earlier ones.
+
+    Args:
+        cases: at most one a target.
+        grains: 5-minute aggregates (schema: :mod:`optimizer.aggregates`) of slices control and
+            canary; more targets, slices or older windows are ignored.
+        now: the time of this look, aware UTC.
+        data_until: end of the newest complete window, aware UTC; later windows are ignored.
+
+    Raises:
+        DataError: grains lack a column.
+        ValueError: two cases of one target.
+    """
+    missing = {*KEYS, *SUMS, HISTOGRAM, CLUSTERS} - set(grains.columns)
+    if missing:
+        raise DataError(f"grains lack the columns {sorted(missing)}")
+    targets = pd.Index([case.decision.target for case in cases])
+    if not targets.is_unique:
+        raise ValueError(f"two cases of target {targets[targets.duplicated()][0]}")
+    owner = targets.get_indexer(pd.Index(grains["target"]))
+    verdicts: dict[DecisionId, Verdict] = {}
+    for start in range(0, len(cases), CASES_AT_ONCE):
+        part = cases[start : start + CASES_AT_ONCE]
+        rows = grains.iloc[np.flatnonzero((owner >= start) & (owner < start + len(part)))]
+        for verdict in _part(part, rows, now=now, data_until=data_until):
+            verdicts[verdict.decision_id] = verdict
+    return verdicts
+
+
+def _part(
+    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+) -> list[Verdict]:
+    """Verdicts; a case whose numbers break the arithmetic is cut out by halving."""
+    try:
+        sums = collect(cases, grains, now=now, data_until=data_until)
+        health = examine(cases, sums, data_until)
+        required = checks(cases, sums)
+    except BROKEN as error:
+        if len(cases) == 1:
+            return [_unusable(cases[0], error, now, data_until)]
+        middle = len(cases) // 2
+        return [
+            verdict
+            for half in (cases[:middle], cases[middle:])
+            for verdict in _part(half, grains, now=now, data_until=data_until)
+        ]
+    clusters = np.count_nonzero(sums.buckets[:, :, FIELD["n"]] > 0, axis=-1).min(axis=1)
+    return [
+        _verdict(
+            _facts(case, position, sums, health, required[position], clusters, now, data_until)
+        )
+        for position, case in enumerate(cases)
+    ]
+
+
+def _facts(  # noqa: PLR0917 - the arrays meet the objects here
+    case: Case,
+    position: int,
+    sums: Sums,
+    health: Health,
+    required: tuple[Check, ...],
+    clusters: npt.NDArray[np.int64],
+    now: datetime,
+    data_until: datetime,
+) -> _Facts:
+    rows = sums.totals["n"][position]
+    return _Facts(
+        case=case,
+        now=now,
+        data_until=data_until,
+        required=required,
+        rows=(int(rows[CONTROL]), int(rows[CANARY])),
+        stage_rows=int(sums.stage_n[position].min()),
+        clusters=int(clusters[position]),
+        foreign=int(sums.foreign[position]),
+        srm_log_e=float(health.srm_log_e[position]),
+        circuit=int(health.circuit[position]),
+        sick=bool(health.sick[position]),
+        control_failing=float(health.control_failing[position]),
+    )
+
+
+def _verdict(facts: _Facts) -> Verdict:
+    finding = _harm(facts) or _unhealthy(facts)
+    stage = finding or _floors(facts)
+    final = stage or _required(facts)
+    foreign = f"; {facts.foreign} rows of other arms were ignored" if facts.foreign else ""
+    return Verdict(
+        decision_id=facts.case.decision.id,
+        at=facts.now,
+        outcome=final.outcome,
+        stage_outcome=Outcome.PASS if stage is None else stage.outcome,
+        reason=final.reason,
+        sentence=f"{subject(facts.case)}: {final.clause}{foreign}",
+        checks=(*facts.required, *_health_checks(facts)),
+        n_canary=facts.rows[CANARY],
+        n_control=facts.rows[CONTROL],
+        data_until=facts.data_until,
+        page=facts.sick,
+    )
+
+
+def _harm(facts: _Facts) -> _Finding | None:
+    """Proven harm. While control is failing itself, only more failures still count as harm."""
+    if facts.circuit:
+        clause = f"the canary's last {facts.circuit:,} requests all failed, control's did not"
+        return _Finding(outcome=Outcome.FAIL, reason=Reason.CIRCUIT, clause=clause)
+    for check in facts.required:
+        if check.outcome is Outcome.FAIL and (not facts.sick or check.metric == "failure_rate"):
+            return _Finding(outcome=Outcome.FAIL, reason=check.reason, clause=check.detail)
+    return None
+
+
+def _unhealthy(facts: _Facts) -> _Finding | None:
+    """What keeps the data from proving anything good."""
+    policy, rows = facts.case.policy, facts.rows
+    if min(rows) == 0:
+        clause = f"no data: {rows[CANARY]:,} canary and {rows[CONTROL]:,} control requests"
+        return _Finding(outcome=Outcome.NO_DATA, reason=Reason.NO_ROWS, clause=clause)
+    if facts.now - facts.data_until > policy.data_lag_max:
+        clause = stale(facts.data_until, facts.now, policy.data_lag_max)
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.STALE, clause=clause)
+    if facts.srm_log_e >= np.log(SRM_ALARM):
+        clause = f"sessions are not split as planned (log e-value {facts.srm_log_e:.1f})"
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.SRM, clause=clause)
+    if facts.sick:
+        clause = (
+            f"control itself fails {facts.control_failing:.1%} of its requests, more than the "
+            f"{policy.safety.failure_rate_max:.1%} allowed: held, a person is needed"
+        ).replace("%", " %")
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.CONTROL_SICK, clause=clause)
+    return None
+
+
+def _floors(facts: _Facts) -> _Finding | None:
+    """What the stage still lacks; a promoted arm has no stage."""
+    if facts.case.is_watched:
+        return None
+    floor = facts.case.policy.stages[max(facts.case.decision.stage, 0)].min_requests
+    if facts.stage_rows < floor:
+        clause = f"not yet: {facts.stage_rows:,} of {floor:,} requests per arm in this stage"
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.MIN_SAMPLE, clause=clause)
+    if facts.clusters < PROMOTE_CLUSTERS:
+        clause = f"not yet: {facts.clusters} of {PROMOTE_CLUSTERS} independent groups of sessions"
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.MIN_CLUSTERS, clause=clause)
+    return None
+
+
+def _required(facts: _Facts) -> _Finding:
+    outcome, decider = combine(facts.required)
+    if decider is None:
+        return _Finding(outcome=outcome, reason=Reason.NO_ROWS, clause="nothing is required")
+    clause = decider.detail
+    if outcome is Outcome.PASS:
+        clause = "every guardrail and the goal hold: " + facts.required[-1].detail
+    return _Finding(outcome=outcome, reason=decider.reason, clause=clause)
+
+
+def _health_checks(facts: _Facts) -> tuple[Check, ...]:
+    """The state of the data, for the evidence page."""
+    broken = facts.srm_log_e >= np.log(SRM_ALARM)
+    split = Check(
+        metric="sample_ratio",
+        role=HEALTH,
+        outcome=Outcome.INCONCLUSIVE if broken else Outcome.PASS,
+        reason=Reason.SRM if broken else Reason.NONE,
+        method="beta-binomial e-process on units",
+        detail=f"log e-value {facts.srm_log_e:.2f}, alarm at {np.log(SRM_ALARM):.2f}",
+    )
+    control = Check(
+        metric="control",
+        role=HEALTH,
+        outcome=Outcome.INCONCLUSIVE if facts.sick else Outcome.PASS,
+        reason=Reason.CONTROL_SICK if facts.sick else Reason.NONE,
+        method="Bernoulli confidence sequence",
+        detail=f"limit {facts.case.policy.safety.failure_rate_max:.4f} on control's failures",
+    )
+    circuit = Check(
+        metric="circuit",
+        role=HEALTH,
+        outcome=Outcome.FAIL if facts.circuit else Outcome.PASS,
+        reason=Reason.CIRCUIT if facts.circuit else Reason.NONE,
+        method="count, without statistics",
+        detail=f"{facts.circuit} requests in a row failed" if facts.circuit else "closed",
+    )
+    return split, control, circuit
+
+
+def _unusable(case: Case, error: Exception, now: datetime, data_until: datetime) -> Verdict:
+    return Verdict(
+        decision_id=case.decision.id,
+        at=now,
+        outcome=Outcome.INCONCLUSIVE,
+        stage_outcome=Outcome.INCONCLUSIVE,
+        reason=Reason.NON_FINITE,
+        sentence=f"{subject(case)}: the numbers are unusable: {error}",
+        data_until=data_until,
+        page=True,
+    )

@@ -1,0 +1,217 @@
+"""Policy: every limit an operator sets.
+
+A policy is frozen and hashed into every decision; nothing in the core carries a threshold of its
+own. Shares are fractions in [0, 1], money is USD, times are :class:`~datetime.timedelta`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from optimizer.metrics import METRICS
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        msg = f"{name} = {value} lies outside [{low}, {high}]"
+        raise ValueError(msg)
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRICS:
+        msg = f"metric {name!r} is none of {sorted(METRICS)}"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a change must improve: relative gain of at least ``min_gain`` over the control."""
+
+    metric: str = "cost_usd"
+    min_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check metric and range."""
+        _check_metric(self.metric)
+        _check("min_gain", self.min_gain, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guardrail:
+    """What must not get worse, whatever the gain.
+
+    Harm is oriented so that positive is worse, in units of the metric, or relative to the control
+    where ``relative``. A canary passes when the upper limit of harm is below ``margin``; it is
+    rolled back when the lower limit is above ``tolerance``. ``tolerance`` None means: 0 for shares
+    and amounts; the margin for scores, because a cheaper arm gives up quality inside the margin on
+    purpose. ``anchored``: losses of earlier promotions count against the margin.
+    """
+
+    metric: str
+    margin: float
+    tolerance: float | None = None
+    relative: bool = False
+    anchored: bool = False
+
+    def __post_init__(self) -> None:
+        """Check metric and ranges."""
+        _check_metric(self.metric)
+        if not self.margin > 0:
+            msg = f"margin of {self.metric} = {self.margin} is not above 0"
+            raise ValueError(msg)
+        if self.tolerance is not None:
+            _check(f"tolerance of {self.metric}", self.tolerance, 0.0, self.margin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of a canary: its share, its shortest stay and its sample floor per arm."""
+
+    share: float
+    bake_time: timedelta
+    min_requests: int = 200
+
+    def __post_init__(self) -> None:
+        """Check ranges; the control needs as much traffic as the canary, so share <= 0.5."""
+        _check("share", self.share, 0.0, 0.5)
+        if self.share == 0:
+            msg = "share of a stage is 0"
+            raise ValueError(msg)
+        if self.bake_time < timedelta(0):
+            msg = f"bake_time = {self.bake_time} is negative"
+            raise ValueError(msg)
+        _check("min_requests", self.min_requests, 1, float("inf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyLimits:
+    """Limits no decision may be predicted to break, and no served arm may break unnoticed."""
+
+    failure_rate_max: float = 0.05
+    latency_p95_ms_max: float = 30_000.0
+    quality_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check("failure_rate_max", self.failure_rate_max, 0.0, 1.0)
+        _check("quality_min", self.quality_min, 0.0, 1.0)
+        _check("latency_p95_ms_max", self.latency_p95_ms_max, 0.0, float("inf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Money limits in USD; None = no limit."""
+
+    daily_usd: float | None = None
+    hourly_usd: float | None = None
+    per_request_usd: float | None = None
+    exploration_daily_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse negative limits."""
+        for name in ("daily_usd", "hourly_usd", "per_request_usd", "exploration_daily_usd"):
+            value = getattr(self, name)
+            if value is not None:
+                _check(name, value, 0.0, float("inf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """When a person must agree, and how long the question stays open."""
+
+    required: bool = False
+    above_daily_usd: float | None = None
+    expires_after: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Half-open interval in which nothing is started or promoted; rollbacks still run."""
+
+    start: datetime
+    end: datetime
+    reason: str = ""
+
+    def covers(self, now: datetime) -> bool:
+        """Whether ``now`` lies inside."""
+        return self.start <= now < self.end
+
+
+DEFAULT_STAGES = (
+    Stage(share=0.05, bake_time=timedelta(hours=1)),
+    Stage(share=0.10, bake_time=timedelta(hours=1)),
+    Stage(share=0.25, bake_time=timedelta(hours=2)),
+    Stage(share=0.50, bake_time=timedelta(hours=2)),
+)
+
+DEFAULT_GUARDRAILS = (
+    Guardrail(metric="quality", margin=0.02, anchored=True),
+    Guardrail(metric="failure_rate", margin=0.005),
+    Guardrail(metric="latency_exceedance", margin=0.02),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """All limits of one target.
+
+    alpha_rollback: chance that a harmless rollout is ever rolled back, shared by the guardrails;
+    alpha_promote: chance that a harmful arm passes one required metric;
+    label_maturity: age a window needs before its quality counts;
+    hold_expires_after: longest stay in one stage; then the rollout is reverted, never promoted;
+    holdback_share, settle_after: concurrent control kept after promotion, and for how long;
+    max_changes_per_day, cooldown: at most so many starts a day for the target, so far apart;
+    retry_after: how long an arm that was rolled back or reverted is not proposed again;
+    exploration_share: largest share an arm without traffic of its own may get in its first stage;
+    data_lag_max: age of the newest complete window beyond which the data are stale.
+    """
+
+    goal: Goal = Goal()
+    guardrails: tuple[Guardrail, ...] = DEFAULT_GUARDRAILS
+    stages: tuple[Stage, ...] = DEFAULT_STAGES
+    safety: SafetyLimits = SafetyLimits()
+    budget: Budget = Budget()
+    approval: Approval = Approval()
+    freezes: tuple[Freeze, ...] = ()
+    alpha_rollback: float = 0.05
+    alpha_promote: float = 0.05
+    label_maturity: timedelta = timedelta(hours=1)
+    hold_expires_after: timedelta = timedelta(hours=24)
+    holdback_share: float = 0.05
+    settle_after: timedelta = timedelta(hours=6)
+    max_changes_per_day: int = 5
+    cooldown: timedelta = timedelta(minutes=30)
+    retry_after: timedelta = timedelta(days=7)
+    exploration_share: float = 0.05
+    data_lag_max: timedelta = timedelta(hours=2)
+    adopt_drift: bool = False
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({"quality": 0.5, "cost": 0.3, "latency": 0.2})
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges and that stages grow and guardrails are named once."""
+        for name in ("alpha_rollback", "alpha_promote"):
+            _check(name, getattr(self, name), 1e-6, 0.5)
+        _check("holdback_share", self.holdback_share, 0.0, 0.5)
+        _check("exploration_share", self.exploration_share, 0.0, 0.5)
+        _check("max_changes_per_day", self.max_changes_per_day, 0, float("inf"))
+        if not self.stages:
+            msg = "stages are empty: a change needs at least one canary stage"
+            raise ValueError(msg)
+        shares = [stage.share for stage in self.stages]
+        if shares != sorted(set(shares)):
+            msg = f"stage shares must grow: {shares}"
+            raise ValueError(msg)
+        metrics = [guardrail.metric for guardrail in self.guardrails]
+        if not metrics or len(metrics) != len(set(metrics)):
+            msg = f"guardrails must be at least one and each metric once: {metrics}"
+            raise ValueError(msg)
+        if abs(sum(self.weights.values()) - 1) > 1e-3:  # noqa: PLR2004 - rounding of written weights
+            msg = f"weights sum to {sum(self.weights.values())}, not to 1"
+            raise ValueError(msg)
+
+    def frozen_at(self, now: datetime) -> Freeze | None:
+        """The freeze window that covers ``now``, if any."""
+        return next((freeze for freeze in self.freezes if freeze.covers(now)), None)

@@ -1,0 +1,244 @@
+"""What aggregates say of each arm: pooled sums, shares, means with their variances, quantiles.
+
+Frames of aggregates in, columns out, one row a group; the law kept here is that of the aggregates:
+the order of rows and the split of traffic into slices change nothing. An unknown value is nan, a
+variance is never 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optimizer.aggregates import HISTOGRAM, SUMS
+from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
+from optimizer.metrics import HOUR_S
+from optimizer.statistics.planning import wilson_interval
+from optimizer.statistics.quantiles import lower_edge, upper_edge
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+RECORD: Final = np.dtype([("bucket", "<i2"), ("count", "<i8")])
+"""One bucket of a stored histogram."""
+
+MAD_TO_SD: Final = 1.4826
+"""Standard deviations in one median absolute deviation of a normal variable."""
+
+_EDGES: Final[FloatArray] = np.asarray(EDGES)
+_EDGES.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Aggregates added up by group.
+
+    frame: the key columns, then ``SUMS``, one row a group in key order, index 0..G-1; group,
+    bucket, count: the groups' latency histograms as one sparse table, sorted by group and bucket.
+    """
+
+    frame: pd.DataFrame
+    group: IntArray
+    bucket: IntArray
+    count: IntArray
+
+
+def within(hours: pd.DataFrame, *, start_s: int, end_s: int, width_s: int = HOUR_S) -> pd.DataFrame:
+    """The rows whose whole window lies in ``[start_s, end_s)``, Unix seconds."""
+    begin = hours["window_start_s"]
+    return hours[(begin >= start_s) & (begin + width_s <= end_s)]
+
+
+def mature(
+    hours: pd.DataFrame, until_s: Mapping[str, int], *, width_s: int = HOUR_S
+) -> pd.DataFrame:
+    """The rows whose window ends at or before their target's cut, Unix seconds; no cut, no row."""
+    cut = hours["target"].map(dict(until_s)).to_numpy(dtype=np.float64)
+    return hours[hours["window_start_s"].to_numpy() + width_s <= cut]
+
+
+def newest(
+    hours: pd.DataFrame, since_s: Mapping[str, int], *, width_s: int = HOUR_S
+) -> pd.DataFrame:
+    """The rows of each target's newest window, if that ends after the target's ``since_s``.
+
+    ``hours`` holds whole windows only; a target without a limit has no row.
+    """
+    begin = hours["window_start_s"]
+    last = begin.groupby(hours["target"]).transform("max")
+    limit = hours["target"].map(dict(since_s)).to_numpy(dtype=np.float64)
+    return hours[(begin == last).to_numpy() & (begin.to_numpy() + width_s > limit)]
+
+
+def pooled(hours: pd.DataFrame, by: Sequence[str]) -> Pool:
+    """The rows added up by the columns ``by``; an empty frame gives an empty pool.
+
+    A histogram whose bytes are no whole records makes its group's latency unknown, not wrong.
+    """
+    keys = list(by)
+    groups = hours.groupby(keys, sort=True, observed=True)
+    frame = groups[list(SUMS)].sum().reset_index()
+    code = np.asarray(groups.ngroup(), dtype=np.int64)
+    return Pool(frame=frame, **_histograms(code, [bytes(blob) for blob in hours[HISTOGRAM]]))
+
+
+def _histograms(code: IntArray, blobs: Sequence[bytes]) -> dict[str, IntArray]:
+    size = np.fromiter((len(blob) for blob in blobs), dtype=np.int64, count=len(blobs))
+    broken = np.unique(code[size % RECORD.itemsize != 0])
+    usable = ~np.isin(code, broken)
+    joined = b"".join(blob for blob, keep in zip(blobs, usable, strict=True) if keep)
+    records = np.frombuffer(joined, dtype=RECORD)
+    owner = np.repeat(code[usable], size[usable] // RECORD.itemsize)
+    bucket = records["bucket"].astype(np.int64)
+    key = owner * (1 << 16) + (bucket - ZERO_BUCKET)
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    count = records["count"].astype(np.int64)[order]
+    merged = np.add.reduceat(count, first) if first.size else count
+    return {"group": owner[order][first], "bucket": bucket[order][first], "count": merged}
+
+
+def _holders(pool: Pool, q: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """The bucket of rank ``ceil(q n)`` of each group, and whether the group has any."""
+    n = np.bincount(pool.group, weights=pool.count, minlength=len(pool.frame)).astype(np.int64)
+    known = n > 0
+    if not known.any():
+        return np.zeros(len(n), dtype=np.int64), known
+    before = np.cumsum(n) - n
+    # Only rounding keeps q n from being whole where it should be: 0.07 * 100 is rank 7, not 8.
+    rank = np.clip(np.ceil(q * n * (1.0 - 1e-12)), 1, np.maximum(n, 1)).astype(np.int64)
+    position = np.searchsorted(np.cumsum(pool.count), before + rank, side="left")
+    return pool.bucket[np.minimum(position, pool.bucket.size - 1)], known
+
+
+def quantiles_ms(pool: Pool, q: float) -> FloatArray:
+    """The q-quantile of each group's latency, ms, within 1 % of the truth; nan where unknown.
+
+    References:
+        As :func:`optimizer.statistics.quantiles.quantile`, for many sparse histograms at once.
+    """
+    bucket, known = _holders(pool, q)
+    middle = _EDGES[np.clip(bucket, 0, LAST_BUCKET)] / np.sqrt(RATIO)
+    return np.where(known, np.where(bucket == ZERO_BUCKET, 0.0, middle), np.nan)
+
+
+def quantile_edges(pool: Pool, q: float) -> FloatArray:
+    """The upper bucket edge of each group's q-quantile, ms; nan if unknown, inf over the table."""
+    bucket, known = _holders(pool, q)
+    return np.where(known, upper_edge(bucket), np.nan)
+
+
+def slower_than(pool: Pool, edge_ms: npt.ArrayLike) -> IntArray:
+    """How many answered requests of each group were slower than the group's own bucket edge."""
+    limit = np.broadcast_to(np.asarray(edge_ms, dtype=np.float64), (len(pool.frame),))
+    above = lower_edge(pool.bucket) >= limit[pool.group]
+    weight = np.where(above, pool.count, 0)
+    return np.bincount(pool.group, weights=weight, minlength=len(limit)).astype(np.int64)
+
+
+def measured(pool: Pool) -> pd.DataFrame:
+    """The pool's frame with what can be said of each group, in units; nan = unknown.
+
+    Adds failure_rate with failure_low and failure_high (Wilson, 95 %), timeout_rate, fallback_rate,
+    latency_ms (mean), p50_ms, p95_ms, p99_ms, cost_usd and its log_cost_variance, spend_usd,
+    unknown_cost_share, success_cost_usd, quality and its quality_variance, and the mean tokens
+    mean_input, mean_output, mean_cached of a request.
+
+    References:
+        Wilson (1927), JASA 22:209. Quality has the mean and variance of a Beta-like prior of one
+        row, ``mu = (1/2 + S)/(n + 1)`` and ``(1/4 + Q - 2 mu S + n mu^2)/(n + 1)/n``, as in
+        Waudby-Smith and Ramdas (2024), arXiv 2010.09686. Cost is log-normal around its mean: the
+        variance of the log of a mean of n rows is ``(exp(s^2) - 1)/n``, s^2 the rows' log variance.
+    """
+    f = pool.frame
+    col = {name: f[name].to_numpy(dtype=np.float64) for name in SUMS}
+    low, high = wilson_interval(np.minimum(col["n_failed"], col["n"]), col["n"])
+    cost = divide(col["cost_nusd"], col["n_cost"]) * 1e-9
+    priced_share = divide(col["n_cost"], col["n"])
+    quality, quality_variance = _score(col)
+    return f.assign(
+        failure_rate=divide(col["n_failed"], col["n"]),
+        failure_low=low,
+        failure_high=high,
+        timeout_rate=divide(col["n_timeout"], col["n"]),
+        fallback_rate=divide(col["n_fallback"], col["n"]),
+        latency_ms=divide(col["latency_us"], col["n_latency"]) * 1e-3,
+        p50_ms=quantiles_ms(pool, 0.5),
+        p95_ms=quantiles_ms(pool, 0.95),
+        p99_ms=quantiles_ms(pool, 0.99),
+        cost_usd=cost,
+        log_cost_variance=_log_cost_variance(col),
+        spend_usd=col["cost_nusd"] * 1e-9,
+        unknown_cost_share=1.0 - priced_share,
+        success_cost_usd=divide(cost * col["n"], col["n"] - col["n_failed"]),
+        quality=quality,
+        quality_variance=quality_variance,
+        mean_input=divide(col["input_tokens"], col["n_tokens"]),
+        mean_output=divide(col["output_tokens"], col["n_tokens"]),
+        mean_cached=divide(col["cached_tokens"], col["n_tokens"]),
+    )
+
+
+def _score(col: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    n, total, squares = col["n_quality"], col["quality_e6"] * 1e-6, col["quality_sq_e9"] * 1e-9
+    centre = (0.5 + total) / (n + 1.0)
+    spread = np.maximum(squares - 2.0 * centre * total + n * centre**2, 0.0)
+    return divide(total, n), divide((0.25 + spread) / (n + 1.0), n)
+
+
+def _log_cost_variance(col: Mapping[str, FloatArray]) -> FloatArray:
+    n, total, squares = col["n_positive_cost"], col["log_cost_e6"], col["log_cost_sq_e6"]
+    mean = divide(total, n) * 1e-6
+    rows = np.maximum(divide(squares, n) * 1e-6 - mean**2, 0.0)
+    # One extra row of variance 1 keeps the estimate above 0; beyond exp(5) it means "unknown".
+    smoothed = np.minimum((rows * n + 1.0) / (n + 1.0), 5.0)
+    return divide(np.expm1(smoothed), n)
+
+
+def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """The ratio, nan where the denominator is not above 0."""
+    safe = np.where(denominator > 0, denominator, np.nan)
+    return np.asarray(numerator / safe)
+
+
+def requests_per_hour(
+    hours: pd.DataFrame, *, now_s: int, span_s: int = 24 * HOUR_S
+) -> Mapping[str, float]:
+    """Mean traffic of each target over the last ``span_s``, requests an hour; no traffic, no entry.
+
+    A target that appeared later counts from its first window, so that a new one is not diluted.
+    """
+    recent = within(hours, start_s=now_s // HOUR_S * HOUR_S - span_s, end_s=now_s)
+    groups = recent.groupby("target", sort=True, observed=True)
+    total = groups["n"].sum()
+    observed = (now_s // HOUR_S * HOUR_S - groups["window_start_s"].min()) / HOUR_S
+    rate = total / observed
+    return {str(name): float(value) for name, value in rate[rate > 0].items()}
+
+
+def trailing(series: pd.DataFrame, column: str, *, key: str, before: pd.Series) -> pd.DataFrame:
+    """Centre and spread of a column's log over each key's windows before a moment.
+
+    Args:
+        series: one row a key and ``window_start_s``.
+        column: a column of values, unknown or not above 0 = left out.
+        key: the column that names the series.
+        before: per key, the ``window_start_s`` of the value that is compared.
+
+    Returns:
+        Indexed by key: ``centre`` (median of ln) and ``spread`` (MAD as a standard deviation), and
+        ``count``, the number of windows they rest on.
+    """
+    value = series[column].to_numpy(dtype=np.float64)
+    older = series["window_start_s"] < series[key].map(before)
+    kept = older.to_numpy() & (value > 0) & np.isfinite(value)
+    names = series[key][kept]
+    logs = pd.Series(np.log(value[kept]), index=names.index)
+    grouped = logs.groupby(names)
+    centre = grouped.median()
+    deviation = (logs - names.map(centre).astype(np.float64)).abs()
+    spread = deviation.groupby(names).median() * MAD_TO_SD
+    return pd.DataFrame({"centre": centre, "spread": spread, "count": grouped.size()})

@@ -1,0 +1,198 @@
+"""The one composition root: from checked settings to adapters, analyzers and strategies.
+
+Adding a source, gateway, notifier, analyzer or strategy is one line in a registry here. Third
+parties add analyzers and strategies from outside through the entry point groups
+``llm_auto_optimizer.analyzers`` and ``llm_auto_optimizer.strategies``: each entry is a callable
+that takes the strategies section and returns an Analyzer or a Strategy.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Any
+
+from optimizer.analyzers import cost, performance
+from optimizer.engine import Engine, EngineLimits
+from optimizer.evidence import Analyzer, Strategy
+from optimizer.integrations.file_gateway import FileGateway
+from optimizer.integrations.file_notifier import FileNotifier
+from optimizer.integrations.files import FileSource
+from optimizer.integrations.no_prices import NoPrices
+from optimizer.integrations.sql import SqlSource
+from optimizer.integrations.webhook_notifier import WebhookNotifier
+from optimizer.loop.equipment import Equipment
+from optimizer.ports import Gateway, Mapped, Notifier, Source
+from optimizer.settings import Loaded, Settings, policy_of, target_of
+from optimizer.settings.model import (
+    FileGatewaySettings,
+    FileNotifierSettings,
+    FileSourceSettings,
+    SqlSourceSettings,
+    Strategies,
+    WebhookNotifierSettings,
+)
+from optimizer.storage import SqlLedger
+from optimizer.strategies import pareto, threshold
+
+Clock = Callable[[], datetime]
+
+ANALYZERS: Mapping[str, Callable[[Strategies], Analyzer]] = {
+    "performance": lambda section: performance.performance(
+        min_requests=section.thresholds.min_requests,
+        latency_increase=section.thresholds.latency_increase_pct / 100,
+    ),
+    "cost": lambda section: cost.cost(
+        min_requests=section.thresholds.min_requests,
+        cost_increase=section.thresholds.cost_increase_pct / 100,
+    ),
+}
+STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
+    "threshold": lambda section: threshold.threshold(min_requests=section.thresholds.min_requests),
+    "cost_performance": lambda section: pareto.pareto(
+        min_saving=section.cost_performance.min_saving, delta=section.cost_performance.delta
+    ),
+}
+
+
+def utc_now() -> datetime:
+    """The real time, aware UTC."""
+    return datetime.now(UTC)
+
+
+def equip(loaded: Loaded, *, clock: Clock = utc_now) -> Equipment:
+    """Open everything a run works with.
+
+    ``clock`` gives the present to adapters that stamp or compare times; a simulated world brings
+    its own.
+
+    Raises:
+        ConfigError: something configured cannot be built.
+        UnavailableError: the database does not answer.
+    """
+    settings = loaded.settings
+    spool = settings.database.spool_directory
+    targets = {item.name: target_of(item) for item in settings.targets}
+    gateways = {item.name: _gateway(item, clock) for item in settings.integrations.gateways}
+    return Equipment(
+        ledger=open_ledger(settings),
+        engine=Engine(spool, limits=engine_limits(settings)),
+        sources=tuple(
+            _source(item, spool / "spill", clock) for item in settings.integrations.sources
+        ),
+        gateways=gateways,
+        gateway_of={item.name: item.gateway or next(iter(gateways)) for item in settings.targets},
+        targets=targets,
+        policies={item.name: policy_of(item, settings.defaults) for item in settings.targets},
+        analyzers=_family("analyzers", ANALYZERS, None, settings.strategies),
+        strategies=_family(
+            "strategies", STRATEGIES, list(settings.strategies.enabled), settings.strategies
+        ),
+        notifiers=tuple(_notifier(item, clock) for item in settings.integrations.notifiers),
+        prices=NoPrices(),
+        lateness=settings.integrations.intake.lateness,
+        feedback_horizon=settings.integrations.intake.feedback_horizon,
+        config_hash=loaded.fingerprint,
+        code_version=version("llm-auto-optimizer"),
+    )
+
+
+def close(equipment: Equipment) -> None:
+    """Give the database connections back."""
+    ledger = equipment.ledger
+    if isinstance(ledger, SqlLedger):
+        ledger.close()
+
+
+def open_ledger(settings: Settings) -> SqlLedger:
+    """The ledger alone, for commands that need nothing else.
+
+    Raises:
+        ConfigError, UnavailableError: as :func:`equip`.
+    """
+    database = settings.database
+    return SqlLedger.open(
+        database.connection_string.get_secret_value(),
+        migrate=database.auto_migrate,
+        pool_size=database.max_connections,
+        timeout_s=database.timeout_secs,
+    )
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """The engine's bounds."""
+    intake = settings.integrations.intake
+    return EngineLimits(
+        memory_limit_mb=settings.database.engine_memory_mb,
+        threads=settings.database.engine_threads,
+        max_age=intake.max_age,
+        dedupe_horizon=intake.dedupe_horizon,
+        feedback_horizon=intake.feedback_horizon,
+    )
+
+
+def _family(
+    group: str,
+    own: Mapping[str, Callable[[Strategies], Any]],
+    enabled: list[str] | None,
+    section: Strategies,
+) -> dict[str, Any]:
+    """Our own members of a family and those that other distributions bring."""
+    found = {
+        name: build(section) for name, build in own.items() if enabled is None or name in enabled
+    }
+    for entry in entry_points(group=f"llm_auto_optimizer.{group}"):
+        found[entry.name] = entry.load()(section)
+    return found
+
+
+def _mapped(item: FileSourceSettings | SqlSourceSettings) -> Mapped:
+    return Mapped(
+        columns=item.columns,
+        constants=item.constants,
+        timezone=item.timezone,
+        scale=item.scale,
+    )
+
+
+def _source(item: FileSourceSettings | SqlSourceSettings, spill: Path, clock: Clock) -> Source:
+    if isinstance(item, FileSourceSettings):
+        return FileSource(
+            name=item.name,
+            kind=item.delivers,
+            roots=(item.root,),
+            paths=item.paths,
+            spill_directory=spill,
+            clock=clock,
+            format=item.format,
+            mapped=_mapped(item),
+            max_line_bytes=item.max_line_bytes,
+        )
+    return SqlSource(
+        name=item.name,
+        kind=item.delivers,
+        url=item.url.get_secret_value(),
+        cursor_column=item.cursor_column,
+        id_column=item.id_column,
+        table=item.table,
+        query=item.query,
+        mapped=_mapped(item),
+        overlap=item.overlap,
+        page_rows=item.page_rows,
+    )
+
+
+def _gateway(item: FileGatewaySettings, clock: Clock) -> Gateway:
+    return FileGateway(
+        name=item.name, directory=item.directory, expires_after=item.expires_after, clock=clock
+    )
+
+
+def _notifier(item: FileNotifierSettings | WebhookNotifierSettings, clock: Clock) -> Notifier:
+    if isinstance(item, FileNotifierSettings):
+        return FileNotifier(path=item.path, clock=clock)
+    return WebhookNotifier(
+        url=item.url.get_secret_value(),
+        timeout_s=item.timeout_secs,
+        secret=None if item.secret is None else item.secret.get_secret_value(),
+    )

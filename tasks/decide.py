@@ -1,0 +1,37 @@
+"""Tasks that think: one per analyzer, one per strategy, one for the decisions."""
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from optimizer.evidence import Analyzer, Insight, Proposal, Scene, Strategy
+from optimizer.loop import decide as loop
+from optimizer.loop.equipment import Acting, Equipment
+from tasks.options import EFFECT, PURE
+
+
+@task(name="run_analyzer", task_run_name="run_analyzer-{name}", timeout_seconds=600, **PURE)
+def run_analyzer(name: str, analyzer: Analyzer, scene: Scene) -> Sequence[Insight]:
+    """One analyzer over all targets."""
+    return analyzer(scene)
+
+
+@task(name="run_strategy", task_run_name="run_strategy-{name}", timeout_seconds=600, **PURE)
+def run_strategy(
+    name: str, strategy: Strategy, scene: Scene, insights: Sequence[Insight]
+) -> Sequence[Proposal]:
+    """One strategy over all targets."""
+    return strategy(scene, insights)
+
+
+@task(name="decide", timeout_seconds=600, **EFFECT)
+def decide(
+    equipment: Equipment,
+    scene: Scene,
+    proposals: Sequence[Proposal],
+    acting: Acting,
+    *,
+    dry_run: bool,
+) -> loop.Decided:
+    """Arbitrate, validate, and write the decisions down."""
+    return loop.settle_proposals(equipment, scene, proposals, acting=acting, dry_run=dry_run)
