@@ -21,7 +21,7 @@ import pandas as pd
 
 HOME = Path(__file__).parents[1] / "optimizer" / "integrations" / "simulated"
 GROUPS = 10
-OPEN_429, BROKEN = 429, -1
+REFUSED, BROKEN = 429, -1
 CONCURRENCY = 5
 
 ROUTER = "CodeRouterBench, arXiv 2606.22902 (repository davidpizon/agent-as-a-router at 7772d928)"
@@ -52,7 +52,7 @@ CODE = {
         ("claude-opus-4-6", "claude-sonnet-4-6", "kimi-k2.5", "MiniMax-M2.7"),
     ),
 }
-"""target -> the benchmark's dimension, the dimension its priors come from, arms (baseline first)."""
+"""target -> the benchmark's dimension, that of its priors, arms (baseline first)."""
 
 CHAT = {
     "chat-70b": ("llama-2-70b-chat", ("bedrock", "groq", "together", "anyscale", "replicate")),
@@ -78,6 +78,7 @@ COLUMNS = (
     "task_type",
     "is_baseline",
     "arm",
+    "model",
     "provider",
     "n",
     "quality_mean",
@@ -92,7 +93,8 @@ COLUMNS = (
     "latency_p50_ms",
     "latency_p95_ms",
     "failure_rate",
-    "failure_at_concurrency",
+    "refused_rate",
+    "refused_at_concurrency",
     "prior_quality",
     "prior_n",
     "prior_cost_usd",
@@ -125,7 +127,7 @@ def published(data: Path) -> str:
 def hours(data: Path) -> str:
     """Mean rate of each hour of the day relative to the mean of all, as CSV text.
 
-    The start of the recording is taken as midnight; buckets at rate 0 are missing data and left out.
+    The recording is taken to start at midnight; buckets at rate 0 are missing data and left out.
     """
     rates = pd.read_csv(data / "servegen" / "model_rate_10min.csv.gz")
     small = rates[(rates["model"] == "m-small") & (rates["rate_rps"] > 0)]
@@ -147,7 +149,6 @@ def _code_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
     results = results[results["cost_source"] != "missing_token_record_zero_total"]
     pricing = json.loads((data / "coderouterbench" / "models.json").read_text())["models"]
     price = {item["model"]: item for item in pricing}
-    failing = perf[perf["provider"] != "lepton"]["error_code"].isin([OPEN_429, BROKEN])
     rows: list[Row] = []
     for target, (dimension, elsewhere, arms) in CODE.items():
         for arm in arms:
@@ -159,6 +160,7 @@ def _code_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
                     "task_type": "code_generation",
                     "is_baseline": int(arm == arms[0]),
                     "arm": arm,
+                    "model": arm,
                     "provider": price[arm]["provider"].lower(),
                     **_scores(cell["score"].to_numpy()),
                     **_cost(cell["cost_usd"].to_numpy()),
@@ -166,8 +168,9 @@ def _code_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
                     "input_usd_per_mtok": price[arm]["input_per_1m"],
                     "output_usd_per_mtok": price[arm]["output_per_1m"],
                     **_latency(cell["latency_ms"].to_numpy()),
-                    "failure_rate": round(float(failing.mean()), 6),
-                    "failure_at_concurrency": 0,
+                    "failure_rate": _background(perf),
+                    "refused_rate": 0.0,
+                    "refused_at_concurrency": CONCURRENCY,
                     **_prior(known),
                     "prior_source": f"CodeRouterBench, {elsewhere}",
                     "source": f"{ROUTER}, {dimension}; failures: pooled over {PERF} less Lepton",
@@ -186,19 +189,20 @@ def _chat_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
     for target, (model, providers) in CHAT.items():
         for provider in providers:
             cell = perf[(perf["model"] == model) & (perf["provider"] == provider)]
-            failed = cell["error_code"].isin([OPEN_429, BROKEN])
+            failed = cell["error_code"].isin([REFUSED, BROKEN])
             answered = cell[~failed]
             tokens = (answered["number_input_tokens"], answered["number_output_tokens"])
             price = prices[PRICED_AS[model, provider]]
             cost = (tokens[0] * price[0] + tokens[1] * price[1]).to_numpy() / 1e6
             latency = _latency(answered["end_to_end_latency_s"].to_numpy() * 1000)
-            refused = round(float(failed.mean()), 6)
+            refused = round(float((cell["error_code"] == REFUSED).mean()), 6)
             rows.append(
                 {
                     "target": target,
                     "task_type": "question_answering",
                     "is_baseline": int(provider == providers[0]),
                     "arm": provider,
+                    "model": model,
                     "provider": provider,
                     **_scores(quality),
                     "n": len(cell),
@@ -207,8 +211,9 @@ def _chat_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
                     "input_usd_per_mtok": price[0],
                     "output_usd_per_mtok": price[1],
                     **latency,
-                    "failure_rate": refused,
-                    "failure_at_concurrency": CONCURRENCY,
+                    "failure_rate": _background(perf),
+                    "refused_rate": refused,
+                    "refused_at_concurrency": CONCURRENCY,
                     "prior_quality": round(float(quality.mean()), 6),
                     "prior_n": len(quality),
                     "prior_cost_usd": round(float(cost.mean()), 9),
@@ -220,6 +225,12 @@ def _chat_rows(data: Path, perf: pd.DataFrame) -> list[Row]:
                 }
             )
     return rows
+
+
+def _background(perf: pd.DataFrame) -> float:
+    """Failed share over all hosts but the one that refuses: 0 of 150 does not mean never."""
+    others = perf[perf["provider"] != "lepton"]
+    return round(float(others["error_code"].isin([REFUSED, BROKEN]).mean()), 6)
 
 
 def _scores(scores: npt.NDArray[np.float64]) -> Row:
@@ -269,9 +280,14 @@ def _price_tables(data: Path) -> dict[tuple[str, ...], tuple[float, float]]:
     """USD per million tokens in and out, by table and name."""
     found: dict[tuple[str, ...], tuple[float, float]] = {}
     litellm = pd.read_csv(data / "model_prices" / "litellm_prices.csv.gz")
-    for row in litellm[litellm["litellm_version"] == "1.109.1"].itertuples():
-        price = (row.input_usd_per_token, row.output_usd_per_token)
-        found["litellm", str(row.model)] = (round(price[0] * 1e6, 6), round(price[1] * 1e6, 6))
+    current = litellm[litellm["litellm_version"] == "1.109.1"]
+    for name, given, made in zip(
+        current["model"],
+        current["input_usd_per_token"] * 1e6,
+        current["output_usd_per_token"] * 1e6,
+        strict=True,
+    ):
+        found["litellm", str(name)] = (round(given, 6), round(made, 6))
     with gzip.open(data / "model_prices" / "genai_prices_data.json.gz") as file:
         genai = json.load(file)
     for provider in genai if isinstance(genai, list) else genai["providers"]:

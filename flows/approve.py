@@ -7,6 +7,7 @@ from prefect import flow
 from flows.equipped import equipment as open_equipment
 from flows.occasion import occasion, run_name
 from flows.parameters import ApproveParameters
+from optimizer.evidence import DecisionId
 from optimizer.loop.approval import answer
 from tasks import report
 
@@ -18,7 +19,7 @@ async def approve(parameters: ApproveParameters) -> dict[str, Any]:
     when = occasion(parameters)
     decision = answer(
         equipment,
-        parameters.decision_id,
+        DecisionId(parameters.decision_id),
         agreed=parameters.answer == "approve",
         reason=parameters.reason,
         acting=when.acting(parameters.actor),

@@ -11,7 +11,9 @@ from optimizer.loop.equipment import Acting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
-    """``as_of`` is the scheduled start, never the clock, so that a retried or late run sees the same
+    """When a run looks and acts.
+
+    ``as_of`` is the scheduled start, never the clock, so that a retried or late run sees the same
     hour; ``now`` is when effects are recorded.
     """
 

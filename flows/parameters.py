@@ -36,7 +36,7 @@ class RunParameters(BaseModel):
     clock: Moment = Field(
         default=None,
         title="Clock (UTC)",
-        description="When effects are recorded. Empty: the real time. Only a simulated world sets it.",
+        description="When effects are recorded. Empty: now. Only a simulated world sets it.",
     )
 
 

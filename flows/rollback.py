@@ -8,6 +8,7 @@ from flows.equipped import equipment as open_equipment
 from flows.occasion import occasion, run_name
 from flows.parameters import RollbackParameters
 from optimizer.errors import ConfigError
+from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
 from tasks import report
@@ -28,14 +29,14 @@ async def rollback(parameters: RollbackParameters) -> dict[str, Any]:
     return {"decision": decision.id, "target": decision.target, "state": decision.state.value}
 
 
-def _named(equipment: Equipment, parameters: RollbackParameters) -> str:
+def _named(equipment: Equipment, parameters: RollbackParameters) -> DecisionId:
     """The decision that is meant.
 
     Raises:
         ConfigError: neither a decision nor a target with one in flight was named.
     """
     if parameters.decision_id:
-        return parameters.decision_id
+        return DecisionId(parameters.decision_id)
     if not parameters.target:
         msg = "name a decision, or a target that has one in flight"
         raise ConfigError(msg)

@@ -7,6 +7,7 @@ from prefect import flow
 from flows.equipped import equipment as open_equipment
 from flows.occasion import occasion, run_name
 from flows.parameters import RolloutParameters
+from optimizer.evidence import DecisionId
 from tasks import report
 from tasks.act import take_step
 from tasks.options import opaque
@@ -20,7 +21,7 @@ async def rollout(parameters: RolloutParameters) -> dict[str, Any]:
     actor = "guard" if parameters.guard_only else "rollout"
     found = take_step(
         opaque(equipment),
-        parameters.decision_id,
+        DecisionId(parameters.decision_id),
         when.acting(actor),
         when.as_of,
         guard_only=parameters.guard_only,

@@ -194,14 +194,13 @@ def move(decision: Decision, to: State, now: datetime, **changes: object) -> Dec
     if to not in TRANSITIONS[decision.state]:
         msg = f"decision {decision.id}: {decision.state.value} -> {to.value} is not a transition"
         raise IllegalTransitionError(msg)
-    ended = {"ended_at": now} if to.is_final else {}
-    return replace(
+    moved = replace(
         decision,
         state=to,
         version=decision.version + 1,
-        **ended,
-        **changes,  # type: ignore[arg-type]
+        ended_at=now if to.is_final else decision.ended_at,
     )
+    return replace(moved, **changes)  # type: ignore[arg-type]
 
 
 def amend(decision: Decision, **changes: object) -> Decision:

@@ -12,13 +12,15 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
-from optimizer.analyzers import cost, performance
-from optimizer.engine import Engine, EngineLimits
+from optimizer.analyzers.cost import Cost
+from optimizer.analyzers.performance import Performance
+from optimizer.engine import Engine, EngineLimits, Spool
 from optimizer.evidence import Analyzer, Strategy
 from optimizer.integrations.file_gateway import FileGateway
 from optimizer.integrations.file_notifier import FileNotifier
 from optimizer.integrations.files import FileSource
 from optimizer.integrations.no_prices import NoPrices
+from optimizer.integrations.simulated import SimulatedWorld
 from optimizer.integrations.sql import SqlSource
 from optimizer.integrations.webhook_notifier import WebhookNotifier
 from optimizer.loop.equipment import Equipment
@@ -33,24 +35,29 @@ from optimizer.settings.model import (
     WebhookNotifierSettings,
 )
 from optimizer.storage import SqlLedger
-from optimizer.strategies import pareto, threshold
+from optimizer.strategies import pareto
+from optimizer.strategies.pareto import Pareto
+from optimizer.strategies.threshold import Threshold
 
 Clock = Callable[[], datetime]
+World = SimulatedWorld
 
 ANALYZERS: Mapping[str, Callable[[Strategies], Analyzer]] = {
-    "performance": lambda section: performance.performance(
+    "performance": lambda section: Performance(
         min_requests=section.thresholds.min_requests,
-        latency_increase=section.thresholds.latency_increase_pct / 100,
+        rise_min=section.thresholds.latency_increase_pct / 100,
     ),
-    "cost": lambda section: cost.cost(
+    "cost": lambda section: Cost(
         min_requests=section.thresholds.min_requests,
-        cost_increase=section.thresholds.cost_increase_pct / 100,
+        spike_min=section.thresholds.cost_increase_pct / 100,
     ),
 }
 STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
-    "threshold": lambda section: threshold.threshold(min_requests=section.thresholds.min_requests),
-    "cost_performance": lambda section: pareto.pareto(
-        min_saving=section.cost_performance.min_saving, delta=section.cost_performance.delta
+    "threshold": lambda section: Threshold(min_requests=section.thresholds.min_requests),
+    "cost_performance": lambda section: Pareto(
+        settings=pareto.Settings(
+            min_gain=section.cost_performance.min_saving, delta=section.cost_performance.delta
+        )
     ),
 }
 
@@ -76,7 +83,7 @@ def equip(loaded: Loaded, *, clock: Clock = utc_now) -> Equipment:
     gateways = {item.name: _gateway(item, clock) for item in settings.integrations.gateways}
     return Equipment(
         ledger=open_ledger(settings),
-        engine=Engine(spool, limits=engine_limits(settings)),
+        engine=Engine(Spool(spool), engine_limits(settings)),
         sources=tuple(
             _source(item, spool / "spill", clock) for item in settings.integrations.sources
         ),
@@ -196,3 +203,8 @@ def _notifier(item: FileNotifierSettings | WebhookNotifierSettings, clock: Clock
         timeout_s=item.timeout_secs,
         secret=None if item.secret is None else item.secret.get_secret_value(),
     )
+
+
+def simulated_world(*, seed: int, directory: Path, start: datetime) -> World:
+    """A world of published measurements, for the demonstration; it writes below ``directory``."""
+    return SimulatedWorld(seed=seed, directory=directory, start=start)

@@ -5,6 +5,7 @@ from datetime import datetime
 from prefect import task
 
 from optimizer.decision import Decision
+from optimizer.evidence import DecisionId
 from optimizer.loop import evaluate, steps
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.reconcile import Finding
@@ -30,7 +31,12 @@ def judge_in_flight(
 
 @task(name="take_step", task_run_name="take_step-{decision_id}", timeout_seconds=300, **EFFECT)
 def take_step(
-    equipment: Equipment, decision_id: str, acting: Acting, as_of: datetime, *, guard_only: bool
+    equipment: Equipment,
+    decision_id: DecisionId,
+    acting: Acting,
+    as_of: datetime,
+    *,
+    guard_only: bool,
 ) -> evaluate.Assessment:
     """Take the due step of one decision: write down, apply, read back, record."""
     return steps.tick(equipment, decision_id, acting=acting, as_of=as_of, guard_only=guard_only)
@@ -38,7 +44,12 @@ def take_step(
 
 @task(name="roll_back", task_run_name="roll_back-{decision_id}", timeout_seconds=300, **EFFECT)
 def roll_back(
-    equipment: Equipment, decision_id: str, reason: str, acting: Acting, *, cancel: bool = False
+    equipment: Equipment,
+    decision_id: DecisionId,
+    reason: str,
+    acting: Acting,
+    *,
+    cancel: bool = False,
 ) -> Decision:
     """Return the target's traffic to its snapshot and prove it."""
     return steps.end_now(equipment, decision_id, reason, acting=acting, cancel=cancel)

@@ -11,14 +11,21 @@ from tasks.options import EFFECT, PURE
 
 
 @task(name="run_analyzer", task_run_name="run_analyzer-{name}", timeout_seconds=600, **PURE)
-def run_analyzer(name: str, analyzer: Analyzer, scene: Scene) -> Sequence[Insight]:
+def run_analyzer(
+    name: str,  # noqa: ARG001 - it names the task run
+    analyzer: Analyzer,
+    scene: Scene,
+) -> Sequence[Insight]:
     """One analyzer over all targets."""
     return analyzer(scene)
 
 
 @task(name="run_strategy", task_run_name="run_strategy-{name}", timeout_seconds=600, **PURE)
 def run_strategy(
-    name: str, strategy: Strategy, scene: Scene, insights: Sequence[Insight]
+    name: str,  # noqa: ARG001 - it names the task run
+    strategy: Strategy,
+    scene: Scene,
+    insights: Sequence[Insight],
 ) -> Sequence[Proposal]:
     """One strategy over all targets."""
     return strategy(scene, insights)

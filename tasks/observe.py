@@ -20,7 +20,7 @@ def pull_metrics(source: Source, equipment: Equipment, now: datetime) -> observe
         ledger=equipment.ledger,
         engine=equipment.engine,
         targets=equipment.targets,
-        prices=equipment.price_of,
+        prices=equipment.book_prices(now),
         now=now,
     )
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
 from optimizer.decision import Decision
+from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import Assessment
 from optimizer.loop.tell import message_of, tell
@@ -100,7 +101,7 @@ def _publish(
 
 
 @task(name="evidence_page", task_run_name="evidence_page-{decision_id}", **PURE)
-def publish_decision(equipment: Equipment, decision_id: str) -> None:
+def publish_decision(equipment: Equipment, decision_id: DecisionId) -> None:
     """The evidence page of one decision."""
     decisions = equipment.ledger.decisions
     decision = decisions.get(decision_id)

@@ -1,13 +1,13 @@
 """Speed, failures and traffic of the arm in force, hour against hour.
 
 The newest fresh hour of each target is compared with the policy's limits and with the same target's
-trailing hours: by median and MAD of logarithms where there are enough hours, else with the hours
-before it, pooled. Too few requests are reported as such, never as fine.
+trailing hours: by median and MAD of logarithms where there are enough hours, else by the median and
+twice the hour's own sampling error. Too few requests are reported as such, never as fine.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pandas as pd
 from optimizer.evidence import Insight, Scene, Severity
 from optimizer.metrics import DAY_S, HOUR_S, at
 from optimizer.statistics import arms
+from optimizer.statistics.arms import Row
 
 NAME: Final = "performance"
 SERIES: Final = ("p95_ms", "failure_share")
@@ -36,9 +37,6 @@ KEPT: Final = (
     "requests_per_hour",
 )
 """The numbers every insight of this analyzer carries, where they are known."""
-
-Row = Any
-"""One row of the table, as pandas' itertuples gives it: its type is made at run time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +66,7 @@ class Performance:
         """The insights, most severe first, then by target and kind."""
         table = self.table(scene)
         found = [
+            *self._contradicting(scene),
             *_silent(table),
             *self._insufficient(table),
             *_over_limit(table, self.min_requests),
@@ -130,6 +129,28 @@ class Performance:
             }
         )
 
+    def _contradicting(self, scene: Scene) -> Sequence[Insight]:
+        """Targets whose aggregates cannot be true, and which are therefore left out."""
+        now_s = int(scene.now.timestamp())
+        begin = scene.hours["window_start_s"]
+        recent = scene.hours[(begin >= now_s - self.days * DAY_S) & (begin + HOUR_S <= now_s)]
+        return [
+            Insight(
+                analyzer=NAME,
+                kind="contradicting_data",
+                severity=Severity.ERROR,
+                target=name,
+                title="aggregates contradict themselves",
+                description=f"{name}: a count is negative or larger than its whole; the target is "
+                "left out until that hour is aggregated again",
+                start=at(now_s - self.days * DAY_S),
+                end=scene.now,
+                caveat="says nothing about the arm itself",
+            )
+            for name in sorted(arms.contradicting(recent))
+            if name in scene.targets
+        ]
+
     def _insufficient(self, table: pd.DataFrame) -> Sequence[Insight]:
         rows = table[table["fresh"] & (table["n"] < self.min_requests)]
         return [
@@ -143,7 +164,7 @@ class Performance:
                 limit=self.min_requests,
                 caveat="late rows may still arrive",
             )
-            for row in rows.itertuples(index=False)
+            for row in arms.rows(rows)
         ]
 
     def _regressions(self, table: pd.DataFrame) -> Sequence[Insight]:
@@ -156,7 +177,7 @@ class Performance:
                 & (table[f"{column}_z"] >= self.z_min)
                 & (rise >= self.rise_min)
             )
-            found += [self._regression(row, column) for row in table[worse].itertuples(index=False)]
+            found += [self._regression(row, column) for row in arms.rows(table[worse])]
         return found
 
     def _regression(self, row: Row, column: str) -> Insight:
@@ -196,14 +217,16 @@ class Performance:
                 limit=row.requests_per_hour_reference,
                 caveat="wrong if the hour is not complete yet, or traffic ends on purpose",
             )
-            for row in table[lost].itertuples(index=False)
+            for row in arms.rows(table[lost])
         ]
 
     def _waste(self, table: pd.DataFrame) -> Sequence[Insight]:
         judged = table[table["fresh"] & (table["n"] >= self.min_requests)]
         # Tokens are summed over all calls: only rows beyond the answered ones are surely failed.
-        failed = np.maximum(judged["n_tokens"] - (judged["n"] - judged["n_failed"]), 0)
-        share = arms.divide(failed.to_numpy(np.float64), judged["n_tokens"].to_numpy(np.float64))
+        failed = np.maximum(judged["n_tokens"] - judged["n"] + judged["n_failed"], 0)
+        share = arms.divide(
+            np.asarray(failed, dtype=np.float64), judged["n_tokens"].to_numpy(float)
+        )
         judged = judged.assign(waste=share)
         wasting = judged[judged["waste"] > self.waste_max]
         diverted = judged[judged["fallback_rate"] > self.fallback_max]
@@ -220,7 +243,7 @@ class Performance:
                     limit=self.waste_max,
                     caveat="a lower bound on calls; assumes that failed calls use mean tokens",
                 )
-                for row in wasting.itertuples(index=False)
+                for row in arms.rows(wasting)
             ),
             *(
                 _insight(
@@ -234,7 +257,7 @@ class Performance:
                     limit=self.fallback_max,
                     caveat="wrong if the application names models differently from the arm",
                 )
-                for row in diverted.itertuples(index=False)
+                for row in arms.rows(diverted)
             ),
         ]
 
@@ -266,8 +289,8 @@ def _hourly(served: pd.DataFrame) -> pd.DataFrame:
 def _sampling_error(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
     """Standard error of the log of one hour's value.
 
-    A count of k events has the relative error ``1/sqrt(k)``; the p95 of n latencies that fall off
-    like a power law of index 2 or steeper has one of at most ``sqrt(0.05 * 0.95 / n) / (2 * 0.05)``.
+    A count of k events has the relative error ``1/sqrt(k)``; the p95 of n latencies whose tail
+    falls like a power of -2 or steeper has at most ``sqrt(0.05 * 0.95 / n) / (2 * 0.05)``.
     """
     n = np.maximum(table["n"].to_numpy(dtype=np.float64), 1.0)
     if column == "failure_share":
@@ -288,7 +311,7 @@ def _silent(table: pd.DataFrame) -> Sequence[Insight]:
             text=f"{row.target} had {row.target_n} requests in its last hour and none since",
             caveat="wrong if a source is late; nothing is concluded about the arm",
         )
-        for row in table[~table["fresh"].to_numpy(dtype=np.bool_)].itertuples(index=False)
+        for row in arms.rows(table[~table["fresh"].to_numpy(dtype=np.bool_)])
     ]
 
 
@@ -309,7 +332,7 @@ def _over_limit(table: pd.DataFrame, min_requests: int) -> Sequence[Insight]:
                 limit=row.p95_max,
                 caveat="histogram error 1 %; failed requests are not in it",
             )
-            for row in slow.itertuples(index=False)
+            for row in arms.rows(slow)
         ),
         *(
             _insight(
@@ -324,7 +347,7 @@ def _over_limit(table: pd.DataFrame, min_requests: int) -> Sequence[Insight]:
                 limit=row.failure_max,
                 caveat="wrong if a caller retries: one failure then counts several times",
             )
-            for row in failing.itertuples(index=False)
+            for row in arms.rows(failing)
         ),
     ]
 

@@ -11,6 +11,7 @@ from typing import Final
 import duckdb
 import pandas as pd
 
+from optimizer.aggregates import N_CLUSTERS
 from optimizer.engine import rules
 from optimizer.engine.columns import Plan
 from optimizer.engine.duck import EngineLimits, literal, quoted
@@ -34,10 +35,10 @@ def check(
     source: str,
     received_at: datetime,
 ) -> None:
-    """Table ``checked``: raw rows, parsed values and ``problem``; table ``good``: what may pass.
+    """Table ``judged``: each row's spool columns, ``problem``, ``key``, input_no and ordinal.
 
-    ``good`` has the spool's columns, then ``key`` (what tells duplicates), input_no and ordinal.
-    The table ``arms`` must be there (:func:`arms_table`).
+    ``problem`` is NULL for a good row; ``key`` tells good rows that are the same. The view ``good``
+    shows the good rows. The table ``arms`` must be there (:func:`arms_table`).
     """
     parsed = ", ".join(f"{rules.number(name)} AS x_{name}" for name in rules.numbers(plan))
     zone = moment(plan.mapped.timezone)
@@ -49,16 +50,16 @@ def check(
             ", model, input_nusd, output_nusd, cached_nusd"
         )
         joined = "LEFT JOIN arms ON arms.target = raw.target AND arms.arm = raw.arm"
+    columns = _calls(plan) if plan.kind is Kind.CALLS else _feedback(plan)
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE checked AS WITH parsed AS ("
-        f"SELECT {known}, {zone} AS moment, {parsed}, ?::TIMESTAMPTZ AS not_after, ?::TIMESTAMPTZ AS not_before FROM raw {joined}) "
-        f"SELECT *, {rules.problem(rules.rules_for(plan))} AS problem FROM parsed",
-        [received_at + limits.max_ahead, received_at - limits.max_age],
+        "CREATE OR REPLACE TABLE judged AS WITH parsed AS ("
+        f"SELECT {known}, {zone} AS moment, {parsed}, ?::TIMESTAMPTZ AS not_after, "
+        f"?::TIMESTAMPTZ AS not_before, ?::VARCHAR AS source FROM raw {joined}), "
+        f"ruled AS (SELECT *, {rules.problem(rules.rules_for(plan))} AS problem FROM parsed), "
+        f"{columns}",
+        [received_at + limits.max_ahead, received_at - limits.max_age, source],
     )
-    good = _calls(plan) if plan.kind is Kind.CALLS else _feedback(plan)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE good AS {good}", [source] if "?" in good else []
-    )
+    connection.execute("CREATE OR REPLACE VIEW good AS SELECT * FROM judged WHERE problem IS NULL")
 
 
 def arms_table(
@@ -78,13 +79,13 @@ def arms_table(
     for position, name in enumerate(names):
         frame[name] = frame[name].astype("str" if position < 3 else "float64")  # noqa: PLR2004
     connection.register("arms_frame", frame)
-    connection.execute("CREATE OR REPLACE TEMP TABLE arms AS SELECT * FROM arms_frame")
+    connection.execute("CREATE OR REPLACE TABLE arms AS SELECT * FROM arms_frame")
     connection.unregister("arms_frame")
 
 
-def row_text(plan: Plan) -> str:
+def row_text(plan: Plan, table: str) -> str:
     """SQL of a text that tells rows of different content apart."""
-    names = ", ".join(f"checked.{quoted(column.name)}" for column in plan.columns)
+    names = ", ".join(f"{table}.{quoted(column.name)}" for column in plan.columns)
     return f"CAST(to_json([{names}]) AS VARCHAR)"
 
 
@@ -107,38 +108,46 @@ def _calls(plan: Plan) -> str:
         f"greatest(x_input_tokens - {cached}, 0) * input_nusd + {cached} * cached_nusd "
         "+ x_output_tokens * output_nusd"
     )
+    whole = ", ".join(
+        f"TRY_CAST({value} AS BIGINT) AS {name}"
+        for name, value in {
+            "latency_us": "round(known_ms * 1e3)",
+            "input_tokens": "x_input_tokens",
+            "output_tokens": "x_output_tokens",
+            "cached_tokens": "x_cached_tokens",
+            "cost_nusd": f"round(coalesce(x_cost_usd * 1e9, {priced}))",
+        }.items()
+    )
     return f"""
-WITH named AS (
-    SELECT *, coalesce(request_id, 'row-' || md5({row_text(plan)})) AS id,
-        regexp_replace(lower(coalesce(status, 'ok')), '\\.0$', '') AS outcome,
+named AS (
+    SELECT *, regexp_replace(lower(coalesce(status, 'ok')), '\\.0$', '') AS outcome,
+        CASE WHEN problem IS NULL
+            THEN coalesce(request_id, 'row-' || md5({row_text(plan, "ruled")})) END AS id,
         CASE WHEN x_latency_ms > 0 THEN x_latency_ms END AS known_ms
-    FROM checked WHERE problem IS NULL
+    FROM ruled
 )
 SELECT id AS request_id, moment AS ts,
     (epoch_us(moment) // {GRAIN_S * 1_000_000} * {GRAIN_S})::BIGINT AS window_start_s,
     target, arm, lower(coalesce(slice, 'baseline')) AS slice,
     coalesce(session_id, id) AS session_id,
-    (md5_number_lower('cluster:' || coalesce(session_id, id)) % 128)::UTINYINT AS cluster,
+    (md5_number_lower('cluster:' || coalesce(session_id, id)) % {N_CLUSTERS})::UTINYINT AS cluster,
     outcome NOT IN ({ok}) AS failed, outcome IN ({timed_out}) AS timeout,
     coalesce(served_model <> model, false) AS fallback,
-    known_ms AS latency_ms, round(known_ms * 1e3)::BIGINT AS latency_us,
-    x_input_tokens::BIGINT AS input_tokens, x_output_tokens::BIGINT AS output_tokens,
-    x_cached_tokens::BIGINT AS cached_tokens,
-    round(coalesce(x_cost_usd * 1e9, {priced}))::BIGINT AS cost_nusd,
+    known_ms AS latency_ms, {whole},
     {rules.unit_score(plan.mapped.scale, "x_quality")} AS quality, x_propensity AS propensity,
-    ?::VARCHAR AS source, id AS key, input_no, ordinal
+    source, id AS key, problem, input_no, ordinal
 FROM named
 """
 
 
 def _feedback(plan: Plan) -> str:
+    """The spool's rows of feedback; an event is told by its content."""
     score = rules.unit_score(plan.mapped.scale, "x_score")
+    event = "[request_id, epoch_us(moment)::VARCHAR, unit_score::VARCHAR, coalesce(scorer, source)]"
     return f"""
-WITH named AS (
-    SELECT *, {score} AS unit_score, ?::VARCHAR AS source FROM checked WHERE problem IS NULL
-)
+named AS (SELECT *, {score} AS unit_score FROM ruled)
 SELECT request_id, moment AS ts, unit_score AS score, coalesce(scorer, source) AS scorer, source,
-    md5(CAST(to_json([request_id, epoch_us(moment)::VARCHAR, unit_score::VARCHAR,
-        coalesce(scorer, source)]) AS VARCHAR)) AS key, input_no, ordinal
+    CASE WHEN problem IS NULL THEN md5(CAST(to_json({event}) AS VARCHAR)) END AS key,
+    problem, input_no, ordinal
 FROM named
 """

@@ -16,7 +16,7 @@ _MAX_REPAIRS: Final = 20
 
 _UNPAIRED: Final = "UNQUOTED VALUE"
 _READ: Final = """
-CREATE OR REPLACE TEMP TABLE piece AS SELECT * FROM read_csv(
+CREATE OR REPLACE TABLE piece AS SELECT * FROM read_csv(
     ?, auto_detect = false, header = true, delim = ?, quote = '"', escape = '"',
     columns = {columns}, max_line_size = ?, store_rejects = true, rejects_table = 'refused',
     rejects_scan = 'refused_scans', rejects_limit = 0)

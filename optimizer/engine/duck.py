@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from optimizer.errors import ConfigError, UnavailableError
+from optimizer.errors import ConfigError, DataError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,8 @@ def connect(limits: EngineLimits, temp_dir: Path) -> Iterator[duckdb.DuckDBPyCon
     """An in-memory database within the limits, closed at the end; UTC, no extension downloads.
 
     Raises:
-        UnavailableError: memory, temporary space or the disk did not suffice.
+        UnavailableError: memory, temporary space or the disk did not suffice, or a file is gone.
+        DataError: a value does not fit its type, for example a sum beyond 64 bits.
     """
     temp_dir.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(
@@ -83,7 +84,9 @@ def connect(limits: EngineLimits, temp_dir: Path) -> Iterator[duckdb.DuckDBPyCon
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     except (duckdb.OutOfMemoryException, duckdb.IOException) as reason:
-        raise UnavailableError(f"the aggregation engine ran out of room: {reason}") from reason
+        raise UnavailableError(f"the aggregation engine cannot go on: {reason}") from reason
+    except duckdb.DataError as reason:
+        raise DataError(f"the aggregation engine met a value it cannot hold: {reason}") from reason
     finally:
         connection.close()
 
@@ -110,5 +113,5 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 def single(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
     """The only row of a query."""
-    row = connection.execute(query).fetchone()
-    return tuple(row) if row is not None else ()
+    # All of them are fetched: a connection takes no other work before its result is exhausted.
+    return tuple(connection.execute(query).fetchall()[0])

@@ -9,14 +9,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pandas as pd
 
 from optimizer.engine import lines
 from optimizer.engine.columns import Plan
-from optimizer.engine.duck import exact, literal, quoted, single
+from optimizer.engine.duck import count, literal, quoted, single
 from optimizer.engine.readers import Loaded
 from optimizer.engine.spool import QUARANTINE, Spool
 from optimizer.observations import QuarantineReason, ScoreScale
@@ -25,6 +25,9 @@ from optimizer.ports.sources import FileInput, Mapped, Reject
 
 RAW_BYTES: Final = 65_536
 _VALUE_CHARS: Final = 4_000
+
+Group = tuple[str, str, int, int, str]
+"""Source, reason, rows, newest receipt and an example."""
 
 COLUMNS: Final = (
     "id",
@@ -53,7 +56,7 @@ UNPARSED: Final = frozenset((QuarantineReason.BAD_LINE.value, QuarantineReason.L
 """Reasons of lines of which only the beginning is kept."""
 
 
-def collect(  # noqa: PLR0913 - everything a quarantined row says
+def collect(
     connection: duckdb.DuckDBPyConnection,
     spool: Spool,
     plan: Plan,
@@ -64,7 +67,7 @@ def collect(  # noqa: PLR0913 - everything a quarantined row says
     known: Sequence[SpoolFile],
     received_s: int,
 ) -> tuple[tuple[SpoolFile, ...], int, dict[str, int]]:
-    """Write the rows of ``checked`` that break a rule, and the source's own rejects.
+    """Write the rows of ``judged`` that break a rule, and the source's own rejects.
 
     Returns:
         The file, if there is one; how many rows were set aside in an earlier batch already; and how
@@ -74,20 +77,21 @@ def collect(  # noqa: PLR0913 - everything a quarantined row says
     _reject_rows(connection, rejects)
     columns = list(plan.sources.items())
     keys = ", ".join(literal(name) for name, _ in columns)
-    cells = ", ".join(f"left({quoted(column)}, {_VALUE_CHARS})" for _, column in columns)
+    cells = ", ".join(f"left(raw.{quoted(column)}, {_VALUE_CHARS})" for _, column in columns)
     raw = f"CAST(to_json(map([{keys}], [{cells}])) AS VARCHAR)" if columns else "'{}'"
     connection.execute(
         f"""
-CREATE OR REPLACE TEMP TABLE bad AS
+CREATE OR REPLACE TABLE bad AS
 WITH broken AS (
-    SELECT origins.origin, coalesce(checked.line, places.line) AS line,
+    SELECT origins.origin, coalesce(raw.line, places.line) AS line,
         split_part(problem, ':', 1) AS reason,
         substr(problem, position(':' IN problem) + 1) AS what,
         CASE WHEN bad_reason IS NULL THEN {raw}
             ELSE coalesce(bad_raw, places.text, '') END AS raw,
-        checked.input_no, checked.ordinal
-    FROM checked JOIN origins ON origins.input_no = checked.input_no
-    LEFT JOIN places ON places.input_no = checked.input_no AND places.ordinal = checked.ordinal
+        raw.input_no, raw.ordinal
+    FROM judged JOIN raw ON raw.input_no = judged.input_no AND raw.ordinal = judged.ordinal
+    JOIN origins ON origins.input_no = raw.input_no
+    LEFT JOIN places ON places.input_no = raw.input_no AND places.ordinal = raw.ordinal
     WHERE problem IS NOT NULL
     UNION ALL
     SELECT origin, line, reason, what, raw, NULL, ordinal FROM rejected
@@ -108,13 +112,12 @@ FROM numbered
 """,
         [source, source, plan.kind.value, mapping_text(plan.mapped), received_s],
     )
-    n_all = single(connection, "SELECT count(*) FROM bad")[0]
+    n_all = count(connection, "bad")
     if known and n_all:
-        paths = [exact(spool.path(file.name)) for file in known]
         connection.execute(
             "DELETE FROM bad USING (SELECT DISTINCT id FROM read_parquet(?)) AS seen "
             "WHERE seen.id = bad.id",
-            [paths],
+            [spool.patterns(known)],
         )
     by_reason = dict(
         connection.execute(
@@ -155,7 +158,72 @@ def publish(
     )
 
 
-def mapping_text(mapped: Mapped) -> str:
+def groups(
+    connection: duckdb.DuckDBPyConnection, spool: Spool, files: Sequence[SpoolFile]
+) -> list[Group]:
+    """Source, reason, rows, newest receipt (Unix seconds) and one detail, the largest first."""
+    if not files:
+        return []
+    return connection.execute(
+        "SELECT source, reason, count(*), max(received_s), min(detail) FROM read_parquet(?) "
+        "GROUP BY source, reason ORDER BY count(*) DESC, source, reason",
+        [spool.patterns(files)],
+    ).fetchall()
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection,
+    spool: Spool,
+    files: Sequence[SpoolFile],
+    *,
+    source: str | None,
+    reason: str | None,
+    limit: int,
+) -> list[tuple[int, dict[str, Any]]]:
+    """Receipt (Unix seconds) and fields of quarantined rows, newest first; None = any."""
+    if not files:
+        return []
+    names = ("source", "kind", "origin", "line", "reason", "detail", "raw")
+    found = connection.execute(
+        f"SELECT received_s, {', '.join(names)} FROM read_parquet(?) "
+        "WHERE (?::VARCHAR IS NULL OR source = ?) AND (?::VARCHAR IS NULL OR reason = ?) "
+        "ORDER BY received_s DESC, origin, line, id LIMIT ?",
+        [spool.patterns(files), source, source, reason, reason, limit],
+    ).fetchall()
+    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found]
+
+
+def without_origin(
+    connection: duckdb.DuckDBPyConnection,
+    spool: Spool,
+    files: Sequence[SpoolFile],
+    *,
+    source: str,
+    origin: str,
+) -> tuple[SpoolFile, ...]:
+    """The rows but those that say that the source could not use the whole file ``origin``."""
+    whole = ", ".join(map(literal, sorted(WHOLE_FILE)))
+    connection.execute(
+        "CREATE OR REPLACE TABLE held AS SELECT * FROM read_parquet(?) "
+        f"WHERE NOT (source = ? AND origin = ? AND reason IN ({whole}))",
+        [spool.patterns(files), source, origin],
+    )
+    return publish(connection, spool, "held")
+
+
+def compact(
+    connection: duckdb.DuckDBPyConnection, spool: Spool, files: Sequence[SpoolFile]
+) -> tuple[SpoolFile, ...]:
+    """The rows of the files as one file."""
+    if not files:
+        return ()
+    connection.execute(
+        "CREATE OR REPLACE TABLE held AS SELECT * FROM read_parquet(?)", [spool.patterns(files)]
+    )
+    return publish(connection, spool, "held")
+
+
+def mapping_text(def mapping_text(mapped: Mapped) -> str:
     """The mapping as canonical JSON; :func:`mapping_from` reads it."""
     return json.dumps(
         {
@@ -190,8 +258,8 @@ def _places(connection: duckdb.DuckDBPyConnection, loaded: Sequence[Loaded]) -> 
     _table(connection, "origins", origins)
     wanted: dict[int, list[int]] = {}
     for number, ordinal in connection.execute(
-        "SELECT input_no, ordinal FROM checked "
-        "WHERE problem IS NOT NULL AND ordinal IS NOT NULL AND line IS NULL"
+        "SELECT raw.input_no, raw.ordinal FROM judged JOIN raw ON raw.input_no = judged.input_no "
+        "AND raw.ordinal = judged.ordinal WHERE problem IS NOT NULL AND raw.ordinal >= 0"
     ).fetchall():
         wanted.setdefault(number, []).append(ordinal)
     found = [
@@ -225,5 +293,5 @@ def _reject_rows(connection: duckdb.DuckDBPyConnection, rejects: Sequence[Reject
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, frame: pd.DataFrame) -> None:
     connection.register("given_rows", frame)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given_rows")
+    connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM given_rows")
     connection.unregister("given_rows")

@@ -6,8 +6,9 @@ file. A line that cannot be read becomes a row with its reason; a file that cann
 one such row and stops no other file.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -36,20 +37,22 @@ class Loaded:
 class Loader:
     """Fills the table ``raw``: input_no, ordinal, line, bad_*, then the canonical columns as text.
 
-    ``ordinal`` counts the readable rows of an input from 0; ``line`` is set where it is known at
-    once; ``bad_reason``, ``bad_detail`` and ``bad_raw`` are set for what could not be read.
+    ``ordinal`` counts the readable rows of an input from 0, and is below 0 for what was refused
+    outright; ``line`` is set where it is known at once; ``bad_reason``, ``bad_detail`` and
+    ``bad_raw`` are set for what could not be read.
     """
 
     connection: duckdb.DuckDBPyConnection
     plan: Plan
     scratch: Path
     loaded: list[Loaded] = field(default_factory=list)
+    refusals: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         """Create the empty table."""
         names = ", ".join(f"{quoted(column.name)} VARCHAR" for column in self.plan.columns)
         self.connection.execute(
-            "CREATE TEMP TABLE raw (input_no INTEGER, ordinal BIGINT, line BIGINT, "
+            "CREATE TABLE raw (input_no INTEGER, ordinal BIGINT, line BIGINT, "
             f"bad_reason VARCHAR, bad_detail VARCHAR, bad_raw VARCHAR, {names})"
         )
 
@@ -93,7 +96,7 @@ class Loader:
         self.loaded[-1].text = text
         # Lines are read whole: one that is no JSON becomes NULL and keeps its place.
         self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE piece AS SELECT json FROM read_ndjson_objects(?, "
+            "CREATE OR REPLACE TABLE piece AS SELECT json FROM read_ndjson_objects(?, "
             "ignore_errors = true, compression = ?, maximum_object_size = ?)",
             [exact(text), _compression(text), csv_files.MAX_LINE_BYTES],
         )
@@ -114,12 +117,10 @@ class Loader:
             places = [f"cells[{len(pointers) + way + 1}]" for way in range(len(ways))]
             columns[name] = f"coalesce({', '.join(places)})"
             pointers += ways
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE cells AS SELECT rowid AS ordinal, "
-            f"json_extract_string(json, {_pointers(pointers)}) AS cells "
-            f"FROM piece WHERE {is_object}"
+        cells = f"json_extract_string(json, {_pointers(pointers)}) AS cells"
+        self._insert(
+            f"(SELECT rowid AS ordinal, {cells} FROM piece WHERE {is_object})", "ordinal", columns
         )
-        self._insert("cells", "ordinal", columns)
 
     def _parquet(self, given: FileInput) -> None:
         source = "read_parquet(?, file_row_number = true)"
@@ -184,9 +185,9 @@ class Loader:
         self, reason: QuarantineReason, detail: str, line: int | None = None, raw: str = ""
     ) -> None:
         self.connection.execute(
-            "INSERT INTO raw BY NAME SELECT ? AS input_no, ?::BIGINT AS line, ? AS bad_reason, "
-            "? AS bad_detail, ? AS bad_raw",
-            [self._number, line, reason.value, detail, raw],
+            "INSERT INTO raw BY NAME SELECT ? AS input_no, ? AS ordinal, ?::BIGINT AS line, "
+            "? AS bad_reason, ? AS bad_detail, ? AS bad_raw",
+            [self._number, -next(self.refusals), line, reason.value, detail, raw],
         )
 
 

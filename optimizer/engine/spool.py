@@ -8,13 +8,14 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from optimizer.engine.duck import exact
 from optimizer.errors import UnavailableError
 from optimizer.ports.intake_store import SpoolFile
 
@@ -48,6 +49,10 @@ class Spool:
         if match is None:
             raise ValueError(f"{name!r} is no name of a spool file")
         return self.root / match[1] / name
+
+    def patterns(self, files: Sequence[SpoolFile]) -> list[str]:
+        """The files' paths as DuckDB's readers must get them."""
+        return [exact(self.path(file.name)) for file in files]
 
     def publish(
         self,
@@ -98,18 +103,6 @@ class Spool:
             path.name
             for path in self._files(*DATASETS, self.temporary.name)
             if path.name not in known and _remove(path, older_than=limit)
-        ]
-
-    def prune(self, before_s: int) -> list[str]:
-        """Delete files whose rows are all older than ``before_s``, Unix seconds; their names.
-
-        The ledger must have forgotten them first.
-        """
-        matches = ((path, _NAME.fullmatch(path.name)) for path in self._files(*DATASETS))
-        return [
-            path.name
-            for path, match in matches
-            if match is not None and int(match[3]) < before_s and _remove(path)
         ]
 
     def _files(self, *folders: str) -> Iterator[Path]:

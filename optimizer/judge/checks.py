@@ -135,17 +135,21 @@ def _check(asked: _Asked, row: int, span_h: float) -> Check:
         tolerance=float(question.tolerance[row]),
         relative=bool(question.relative[row]),
         estimate=_estimate(asked, row),
-        method=str(answer.method[row]),
+        method=_method(asked, row),
     )
     needed = _known(answer.needed[row])
     rate = float(answer.rows[row].min()) / span_h if span_h > 0 else 0.0
     hours = needed / rate if needed is not None and rate > 0 else None
-    detail = explain(check, needed=needed, hours=hours)
-    log_e = float(answer.log_e[row])
-    if isfinite(log_e):
-        bar = -log(question.alpha_lower[row])
-        detail += f"; log e-value {log_e:.2f}, harm is proven above {bar:.2f}"
-    return replace(check, detail=detail)
+    return replace(check, detail=explain(check, needed=needed, hours=hours))
+
+
+def _method(asked: _Asked, row: int) -> str:
+    """Which test decided; the count test with its e-value and the bar that proves harm."""
+    log_e, method = float(asked.answer.log_e[row]), str(asked.answer.method[row])
+    if not isfinite(log_e):
+        return method
+    bar = -log(asked.question.alpha_lower[row])
+    return f"{method}: log e-value {log_e:.2f}, harm is proven above {bar:.2f}"
 
 
 def _estimate(asked: _Asked, row: int) -> Estimate:

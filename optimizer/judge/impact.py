@@ -36,8 +36,8 @@ def realised(case: Case, grains: pd.DataFrame, *, now: datetime, data_until: dat
     """The measured change of a promoted decision; fields are None where nothing is known.
 
     Limits are 95 %, two-sided. ``daily_saving_usd`` is for the whole target at the traffic seen;
-    ``n`` counts the requests of both arms, and ``confidence`` is the chance that the saving is above
-    zero, under a flat prior. Nothing is estimated from a split that is not the planned one.
+    ``n`` counts the requests of both arms, and ``confidence`` is the chance that the saving is
+    above zero, under a flat prior. Nothing is estimated from a split that is not the planned one.
     """
     sums = collect([case], grains, now=now, data_until=data_until)
     count = int(sums.totals["n"].sum())

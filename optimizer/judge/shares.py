@@ -33,7 +33,13 @@ from optimizer.statistics.clusters import (
     design_effect,
     row_mean,
 )
-from optimizer.statistics.evalues import Side, exact_increments, log_evalue, odds_ratios
+from optimizer.statistics.evalues import (
+    GRID_LAST,
+    Side,
+    exact_increments,
+    log_evalue,
+    odds_ratios,
+)
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -46,6 +52,9 @@ SINGLE_REQUESTS: Final = 1.05
 SINGLE_DISPERSION: Final = 1.3
 """Variance over mean of requests per hash bucket up to which units count as single; independent
 requests give 1 with a standard error of .09, and a unit that comes back in other windows more."""
+
+LARGEST_ODDS: Final = 0.99 * GRID_LAST
+"""Odds ratio at which the count test has excluded its whole grid."""
 
 EXACT: Final = "exact conditional e-process by window"
 CLUSTERED: Final = "asymptotic confidence sequence, cluster-robust"
@@ -96,7 +105,10 @@ def answer_share(question: Question, sums: Sums) -> Answer:
     log_e, odds = _count_test(question, sums, exact)
     lower = np.where(burnt_in, harm.lower, np.nan)
     proven = _exact_lower(odds, events, rows, relative=question.relative)
-    # The shown limit never contradicts the test that decides.
+    # The shown limit never contradicts the test that decides. Past the end of the test's grid the
+    # asymptotic limit, of the same error, is the sharper one.
+    beyond = burnt_in & (odds >= LARGEST_ODDS)
+    proven = np.where(beyond, np.fmax(proven, harm.lower), proven)
     not_proven = np.where(burnt_in, np.minimum(harm.lower, 0.0), np.nan)
     lower = np.where(exact, np.where(odds > 1, proven, not_proven), lower)
     rare = _rare_upper(question, events, rows, np.where(single[:, None], 1.0, spread))

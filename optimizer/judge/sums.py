@@ -164,6 +164,10 @@ def _select(
     own = arm == np.where(canary, candidate[case], baseline[case])
     foreign = np.bincount(case[~own], minlength=len(cases))
     known, canary, case, start_s = (a[own] for a in (known, canary, case, start_s))
+    # One order, whatever the frame's: sums of latency are floats, and the same evidence must give
+    # the same bytes.
+    order = np.lexsort((canary, start_s, case))
+    known, canary, case, start_s = (a[order] for a in (known, canary, case, start_s))
     age_s = np.array([each.policy.label_maturity.total_seconds() for each in cases])
     mature = start_s + GRAIN_S + age_s[case] <= now.timestamp()
     counts = {name: grains[name].to_numpy()[known] for name in _SUMMED}
@@ -177,8 +181,10 @@ def _select(
         clusters=grains[CLUSTERS].to_numpy()[known],
     )
     limit = np.array([threshold_bucket(each.latency_threshold_ms) for each in decisions])
-    counts["n_slow"] = counts["n_failed"] + _above(rows, limit)
-    counts["n_timed"] = counts["n_failed"] + counts["n_latency"]
+    # Without a threshold no request counts as timed: nothing is known, which is not "none slow".
+    timed = np.array([each.latency_threshold_ms is not None for each in decisions])[case]
+    counts["n_slow"] = np.where(timed, counts["n_failed"] + _above(rows, limit), 0)
+    counts["n_timed"] = np.where(timed, counts["n_failed"] + counts["n_latency"], 0)
     return rows, foreign
 
 

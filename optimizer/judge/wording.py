@@ -15,8 +15,10 @@ _WHY = {
     Reason.LABELS_IMBALANCED: "the two arms are labelled in different shares",
     Reason.BASELINE_NEAR_ZERO: "control is too close to zero for a relative comparison",
     Reason.NON_FINITE: "the numbers are unusable",
-    Reason.CONTROL_SICK: "control itself is failing",
 }
+_MORE_HELPS = frozenset(
+    {Reason.MIN_SAMPLE, Reason.MIN_CLUSTERS, Reason.MIN_EVENTS, Reason.WIDE_INTERVAL}
+)
 
 
 def subject(case: Case) -> str:
@@ -118,6 +120,8 @@ def _open(check: Check, needed: float | None, hours: float | None) -> str:
 
 
 def _more(check: Check, needed: float | None, hours: float | None) -> str:
+    if check.reason not in _MORE_HELPS:
+        return ""
     if needed is None:
         known = check.reason is Reason.WIDE_INTERVAL
         return "; at the present estimate more data would not show it" if known else ""

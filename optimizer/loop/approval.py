@@ -4,6 +4,7 @@ from datetime import datetime
 
 from optimizer.decision import Decision, State, amend, move
 from optimizer.errors import ConfigError
+from optimizer.evidence import DecisionId
 from optimizer.loop.act import event, take_lease
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.steps import tick
@@ -11,7 +12,7 @@ from optimizer.loop.steps import tick
 
 def answer(
     equipment: Equipment,
-    decision_id: str,
+    decision_id: DecisionId,
     *,
     agreed: bool,
     reason: str,

@@ -78,6 +78,16 @@ class Equipment:
             return found.price
         return self.prices.price(found.config.model, found.config.provider, at)
 
+    def book_prices(self, at: datetime) -> dict[tuple[str, str], Price]:
+        """What the price book knows of arms that name no price themselves."""
+        found = {
+            (target.name, arm.name): self.price_of(target.name, arm.name, at)
+            for target in self.targets.values()
+            for arm in target.arms
+            if arm.price is None
+        }
+        return {key: price for key, price in found.items() if price is not None}
+
     def baseline_arms(self) -> dict[str, str]:
         """The arm in force per configured target."""
         moved = self.ledger.effects.baselines()

@@ -7,7 +7,7 @@ from datetime import datetime
 import pandas as pd
 
 from optimizer.decision import TRAFFIC, Decision, State
-from optimizer.evidence import Verdict
+from optimizer.evidence import DecisionId, Verdict
 from optimizer.judge import Case, judge
 from optimizer.loop.decide import ALL
 from optimizer.loop.equipment import Acting, Equipment
@@ -102,14 +102,14 @@ def assess(
 
 def _verdicts(
     equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, until: datetime
-) -> dict[object, Verdict]:
+) -> dict[DecisionId, Verdict]:
     judged = [d for d in decisions if d.state in TRAFFIC and d.evidence_from is not None]
     if not judged:
         return {}
     anchors = equipment.ledger.decisions.anchors()
     cases = [Case(decision=d, policy=equipment.policies[d.target], anchors=anchors) for d in judged]
     grains = grains_for(equipment, judged, until)
-    return dict(judge(cases, grains, now=now, data_until=until))
+    return judge(cases, grains, now=now, data_until=until)
 
 
 def record_looks(

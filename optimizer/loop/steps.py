@@ -10,7 +10,7 @@ from types import MappingProxyType
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, State, amend, move
 from optimizer.errors import ConflictError, DataError
-from optimizer.evidence import Anchor, Verdict
+from optimizer.evidence import Anchor, DecisionId, Verdict
 from optimizer.judge import Case, charges, realised
 from optimizer.loop.act import (
     begin_and_finish,
@@ -28,7 +28,7 @@ from optimizer.rollout import Move, Step, roll_back, split
 
 def tick(
     equipment: Equipment,
-    decision_id: str,
+    decision_id: DecisionId,
     *,
     acting: Acting,
     as_of: datetime,
@@ -70,7 +70,12 @@ def _ended(decision: Decision) -> Assessment:
 
 
 def end_now(
-    equipment: Equipment, decision_id: str, reason: str, *, acting: Acting, cancel: bool = False
+    equipment: Equipment,
+    decision_id: DecisionId,
+    reason: str,
+    *,
+    acting: Acting,
+    cancel: bool = False,
 ) -> Decision:
     """Roll a decision back, or cancel it where it holds no traffic; without analysis.
 

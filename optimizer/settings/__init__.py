@@ -2,10 +2,21 @@
 
 Order: built-in defaults, then the file, then ``OPTIMIZER_<SECTION>__<KEY>``. A partial file works.
 A wrong one is refused with file, line, path, value and bound, and a suggestion for a misspelt key.
+Relative paths are relative to the file.
 """
 
 from optimizer.settings.build import policy_of, target_of
+from optimizer.settings.environment import PrefectServer, prefect_server
 from optimizer.settings.load import Loaded, load, load_text
 from optimizer.settings.model import Settings
 
-__all__ = ["Loaded", "Settings", "load", "load_text", "policy_of", "target_of"]
+__all__ = [
+    "Loaded",
+    "PrefectServer",
+    "Settings",
+    "load",
+    "load_text",
+    "policy_of",
+    "prefect_server",
+    "target_of",
+]

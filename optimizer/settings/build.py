@@ -19,6 +19,7 @@ from optimizer.settings.model import (
     PolicySettings,
     TargetSettings,
 )
+from optimizer.settings.places import Raw
 from optimizer.targets import Arm, ModelConfig, Price, Prior, Target
 
 _NESTED = {
@@ -85,7 +86,7 @@ def policy_of(settings: PolicySettings, defaults: PolicySettings) -> Policy:
     return Policy(**values)
 
 
-def _built(name: str, value: Any) -> Any:
+def _built(name: str, value: Raw) -> Raw:
     if name == "guardrails":
         return tuple(_guardrail_of(item) for item in value)
     if name == "stages":

@@ -5,9 +5,10 @@ the order of rows and the split of traffic into slices change nothing. An unknow
 variance is never 0.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,36 @@ RECORD: Final = np.dtype([("bucket", "<i2"), ("count", "<i8")])
 MAD_TO_SD: Final = 1.4826
 """Standard deviations in one median absolute deviation of a normal variable."""
 
+COUNTS: Final = tuple(name for name in SUMS if not name.startswith("log_"))
+PARTS: Final = (
+    ("n_failed", "n"),
+    ("n_latency", "n"),
+    ("n_cost", "n"),
+    ("n_tokens", "n"),
+    ("n_quality", "n"),
+    ("n_positive_cost", "n_cost"),
+)
+"""Which count is a part of which."""
+LARGEST_COUNT: Final = 2**62 // 4096
+"""So that thousands of rows add up in 64 bits."""
+
 _EDGES: Final[FloatArray] = np.asarray(EDGES)
 _EDGES.setflags(write=False)
+
+
+Row = Any
+"""One row of a frame as a named tuple: its type is made at run time."""
+
+
+def rows(frame: pd.DataFrame) -> Iterable[Row]:
+    """The rows as named tuples: for the few that become insights or proposals."""
+    return frame.itertuples(index=False)
+
+
+def rows_by_target(frame: pd.DataFrame) -> Iterable[tuple[str, list[Row]]]:
+    """Each target with its rows, for a frame whose rows are ordered by target."""
+    grouped = itertools.groupby(rows(frame), key=lambda row: str(row.target))
+    return ((name, list(group)) for name, group in grouped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +76,23 @@ class Pool:
 
 
 def within(hours: pd.DataFrame, *, start_s: int, end_s: int, width_s: int = HOUR_S) -> pd.DataFrame:
-    """The rows whose whole window lies in ``[start_s, end_s)``, Unix seconds."""
+    """The rows whose whole window lies in ``[start_s, end_s)``, Unix seconds.
+
+    Targets with sums that contradict each other there are left out whole: one false row says that
+    the others are not to be believed either.
+    """
     begin = hours["window_start_s"]
-    return hours[(begin >= start_s) & (begin + width_s <= end_s)]
+    inside = hours[(begin >= start_s) & (begin + width_s <= end_s)]
+    return inside[~inside["target"].isin(contradicting(inside))]
+
+
+def contradicting(hours: pd.DataFrame) -> frozenset[str]:
+    """Targets with a row whose counts are negative, larger than their whole, or past adding up."""
+    counts = hours[list(COUNTS)].to_numpy(dtype=np.int64)
+    wrong = ((counts < 0) | (counts > LARGEST_COUNT)).any(axis=1)
+    for part, whole in PARTS:
+        wrong |= hours[part].to_numpy() > hours[whole].to_numpy()
+    return frozenset(str(name) for name in hours["target"].to_numpy()[wrong])
 
 
 def mature(
@@ -73,16 +116,21 @@ def newest(
     return hours[(begin == last).to_numpy() & (begin.to_numpy() + width_s > limit)]
 
 
-def pooled(hours: pd.DataFrame, by: Sequence[str]) -> Pool:
+def pooled(hours: pd.DataFrame, by: Sequence[str], *, latency: bool = True) -> Pool:
     """The rows added up by the columns ``by``; an empty frame gives an empty pool.
 
-    A histogram whose bytes are no whole records makes its group's latency unknown, not wrong.
+    Without ``latency`` the histograms are left out and every quantile is unknown. A histogram
+    whose bytes are no whole records makes its group's latency unknown, not wrong.
     """
     keys = list(by)
     groups = hours.groupby(keys, sort=True, observed=True)
     frame = groups[list(SUMS)].sum().reset_index()
     code = np.asarray(groups.ngroup(), dtype=np.int64)
-    return Pool(frame=frame, **_histograms(code, [bytes(blob) for blob in hours[HISTOGRAM]]))
+    if not latency:
+        return Pool(frame=frame, **_histograms(code[:0], []))
+    order = np.argsort(code, kind="stable")
+    blobs = hours[HISTOGRAM].to_numpy()[order]
+    return Pool(frame=frame, **_histograms(code[order], list(blobs)))
 
 
 def _histograms(code: IntArray, blobs: Sequence[bytes]) -> dict[str, IntArray]:
@@ -92,12 +140,14 @@ def _histograms(code: IntArray, blobs: Sequence[bytes]) -> dict[str, IntArray]:
     joined = b"".join(blob for blob, keep in zip(blobs, usable, strict=True) if keep)
     records = np.frombuffer(joined, dtype=RECORD)
     owner = np.repeat(code[usable], size[usable] // RECORD.itemsize)
-    bucket = records["bucket"].astype(np.int64)
+    bucket, count = records["bucket"].astype(np.int64), records["count"].astype(np.int64)
+    if np.all(np.diff(code) > 0):
+        # One histogram a group, in order: they are sorted as they were stored.
+        return {"group": owner, "bucket": bucket, "count": count}
     key = owner * (1 << 16) + (bucket - ZERO_BUCKET)
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    count = records["count"].astype(np.int64)[order]
-    merged = np.add.reduceat(count, first) if first.size else count
+    merged = np.add.reduceat(count[order], first) if first.size else count
     return {"group": owner[order][first], "bucket": bucket[order][first], "count": merged}
 
 
@@ -157,7 +207,6 @@ def measured(pool: Pool) -> pd.DataFrame:
     col = {name: f[name].to_numpy(dtype=np.float64) for name in SUMS}
     low, high = wilson_interval(np.minimum(col["n_failed"], col["n"]), col["n"])
     cost = divide(col["cost_nusd"], col["n_cost"]) * 1e-9
-    priced_share = divide(col["n_cost"], col["n"])
     quality, quality_variance = _score(col)
     return f.assign(
         failure_rate=divide(col["n_failed"], col["n"]),
@@ -172,7 +221,7 @@ def measured(pool: Pool) -> pd.DataFrame:
         cost_usd=cost,
         log_cost_variance=_log_cost_variance(col),
         spend_usd=col["cost_nusd"] * 1e-9,
-        unknown_cost_share=1.0 - priced_share,
+        unknown_cost_share=divide(col["n"] - col["n_cost"], col["n"]),
         success_cost_usd=divide(cost * col["n"], col["n"] - col["n_failed"]),
         quality=quality,
         quality_variance=quality_variance,

@@ -16,14 +16,12 @@ import pandas as pd
 from scipy import special
 
 from optimizer.statistics import arms
+from optimizer.statistics.arms import Row
 from optimizer.targets import Arm, Target
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Columns = dict[str, npt.NDArray[np.generic]]
-
-Row = Any
-"""One row of an outlook, as pandas' itertuples gives it: its type is made at run time."""
 
 NAN: Final = float("nan")
 Z_95: Final = 1.959963984540054
@@ -79,12 +77,12 @@ def chance_above(value: npt.ArrayLike, variance: npt.ArrayLike, limit: npt.Array
         >>> [round(float(p), 3) for p in chance_above([0.02, 0.0], [1e-4, 0.0], [0.0, 0.0])]
         [0.977, 0.5]
     """
-    gap = np.asarray(value, dtype=np.float64) - np.asarray(limit, dtype=np.float64)
-    sd = np.sqrt(np.asarray(variance, dtype=np.float64))
-    gap, sd = np.broadcast_arrays(gap, sd)
-    scaled = np.divide(gap, sd, out=np.sign(gap) * np.inf, where=(sd > 0) & np.isfinite(gap))
-    scaled = np.where((gap == 0) & (sd == 0), 0.0, scaled)
-    return np.where(np.isnan(gap) | np.isnan(sd), np.nan, special.ndtr(scaled))
+    with np.errstate(invalid="ignore"):
+        gap = np.asarray(value, dtype=np.float64) - np.asarray(limit, dtype=np.float64)
+    gap, sd = np.broadcast_arrays(gap, np.sqrt(np.asarray(variance, dtype=np.float64)))
+    side = np.select([gap > 0, gap < 0, gap == 0], [np.inf, -np.inf, 0.0], default=np.nan)
+    scaled = np.divide(gap, sd, out=side, where=(sd > 0) & np.isfinite(gap))
+    return np.where(np.isnan(sd), np.nan, special.ndtr(scaled))
 
 
 def predictions(row: Row, base: Row) -> tuple[dict[str, Any], ...]:
@@ -223,7 +221,7 @@ def _with_traffic(book: pd.DataFrame, recent: pd.DataFrame, labelled: pd.DataFra
     """The catalogue with each arm's pooled sums; quality from the mature rows alone."""
     keys = ["target", "arm"]
     pool = arms.pooled(recent, keys)
-    scored = arms.measured(arms.pooled(labelled, keys))
+    scored = arms.measured(arms.pooled(labelled, keys, latency=False))
     quality = ["n_quality", "quality", "quality_variance"]
     own = arms.measured(pool).drop(columns=quality)
     own = own.merge(_slow(book, pool), on=keys, how="left")

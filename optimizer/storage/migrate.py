@@ -37,13 +37,15 @@ def revision(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
+def revisions() -> tuple[str, ...]:
+    """Every revision that this program knows, newest first."""
+    scripts = ScriptDirectory.from_config(_config())
+    return tuple(script.revision for script in scripts.walk_revisions())
+
+
 def head() -> str:
-    """The newest revision that this program knows."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
-    if found is None:  # pragma: no cover - only a broken installation
-        msg = "the migrations are missing from the installation"
-        raise ConfigError(msg)
-    return found
+    """The newest revision."""
+    return revisions()[0]
 
 
 def is_current(connection: Connection) -> bool:
@@ -53,18 +55,26 @@ def is_current(connection: Connection) -> bool:
         ConfigError: it was written by a newer version of the program.
     """
     current = revision(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = revisions()
     if current is not None and current not in known:
         msg = f"the ledger is at revision {current}, which this version does not know: upgrade it"
         raise ConfigError(msg)
-    return current == head()
+    return current == known[0]
 
 
 def migrate(connection: Connection, to: str) -> None:
-    """Bring the database up or down to the revision ``to``; must run in a write transaction."""
+    """Bring the database up or down to the revision ``to``; must run in a write transaction.
+
+    Raises:
+        ConfigError: there is no such revision, or the database has one from a newer version.
+    """
+    if to not in (HEAD, BASE, *revisions()):
+        msg = f"there is no revision {to!r}; known are {', '.join((BASE, *revisions()[::-1]))}"
+        raise ConfigError(msg)
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
-    is_current(connection)
+    if is_current(connection) and to == HEAD:
+        return
     with _ONE_AT_A_TIME:
         if _is_below(to, revision(connection)):
             command.downgrade(_config(connection), to)
@@ -73,8 +83,7 @@ def migrate(connection: Connection, to: str) -> None:
 
 
 def _is_below(to: str, current: str | None) -> bool:
-    if to in (HEAD, BASE) or current is None:
-        return to == BASE and current is not None
-    scripts = ScriptDirectory.from_config(_config())
-    older = {script.revision for script in scripts.walk_revisions(BASE, current)}
-    return to in older and to != current
+    if current is None or to == HEAD:
+        return False
+    order = (*revisions(), BASE)
+    return order.index(to) > order.index(current)

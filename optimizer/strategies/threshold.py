@@ -27,7 +27,8 @@ from optimizer.evidence import (
 )
 from optimizer.metrics import DAY_S, HOUR_S
 from optimizer.statistics import arms
-from optimizer.statistics.outlook import Z_95, Row, known, outlook, predictions
+from optimizer.statistics.arms import Row
+from optimizer.statistics.outlook import Z_95, known, outlook, predictions
 from optimizer.statistics.planning import wilson_interval
 from optimizer.statistics.quantiles import snap_to_edge
 
@@ -46,7 +47,7 @@ BROKEN: Final[Mapping[str, tuple[Severity, str]]] = {
     ),
     "quality": (
         Severity.CRITICAL,
-        "quality {r.quality:.4f} (high {r.quality_high:.4f}) < {r.quality_min:g}, n = {r.n_quality}",
+        "quality {r.quality:.4f} (high {r.quality_high:.4f}) < {r.quality_min:g}, n {r.n_quality}",
     ),
     "latency": (
         Severity.ERROR,
@@ -103,16 +104,10 @@ class Threshold:
         notes = {
             name: tuple(i.kind for i in insights if i.target == name) for name in broken["target"]
         }
-        sick = {str(row.target): row for row in broken.itertuples(index=False)}
+        sick = {str(row.target): row for row in arms.rows(broken)}
         return tuple(
-            self._conclude(
-                scene,
-                sick[str(name)],
-                list(group.itertuples(index=False)),
-                rates.get(str(name), 0.0),
-                notes[str(name)],
-            )
-            for name, group in book.groupby("target", sort=True)
+            self._conclude(scene, sick[name], options, rates.get(name, 0.0), notes[name])
+            for name, options in arms.rows_by_target(book)
         )
 
     def _broken(self, scene: Scene, recent: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -129,7 +124,7 @@ class Threshold:
         cuts = dict(zip(limits["target"], limits["mature_s"], strict=True))
         oldest = {name: cut - HOUR_S for name, cut in cuts.items()}
         scored = arms.measured(
-            arms.pooled(arms.newest(arms.mature(ripe, cuts), oldest), ("target",))
+            arms.pooled(arms.newest(arms.mature(ripe, cuts), oldest), ("target",), latency=False)
         )
         seen = arms.measured(served).drop(columns=["n_quality", "quality", "quality_variance"])
         seen = seen.merge(limits, on="target").merge(

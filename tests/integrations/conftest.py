@@ -2,15 +2,15 @@
 
 import csv
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import duckdb
 import pytest
 
+from answering import Answering, answering
+from file_pulls import Puller, source_of
 from optimizer.ports.sources import Batch, FileInput
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -45,47 +45,20 @@ def noon() -> datetime:
     return NOON
 
 
-@dataclass
-class Answering:
-    """A real HTTP server: gives the answers it was told to, and keeps what it was asked."""
-
-    port: int
-    answers: dict[tuple[str, str], tuple[int, object]] = field(default_factory=dict)
-    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+@pytest.fixture
+def server() -> Iterator[Answering]:
+    """An HTTP server of this test's own."""
+    with answering() as running:
+        yield running
 
 
 @pytest.fixture
-def server() -> Iterator[Answering]:
-    """An HTTP server on a free port; what it has no answer for is answered with 404."""
+def data(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    return directory
 
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            state.asked.append((self.command, self.path, headers, body))
-            status, answer = state.answers.get((self.command, self.path), (404, {}))
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("location", str(answer))
-            payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_header("content-length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
 
-        do_GET = do_POST = _answer  # noqa: N815 - the names that http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal."""
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = Answering(port=running.server_address[1])
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    running.shutdown()
-    running.server_close()
-    thread.join()
+@pytest.fixture
+def puller(data: Path, ids: Callable[[Batch], list[str]]) -> Puller:
+    return Puller(source_of(data), ids)

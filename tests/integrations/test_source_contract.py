@@ -56,7 +56,9 @@ class Files:
             self._n_files += 1
             path = self._data / f"{self._n_files}.parquet"
             values = ", ".join(f"('{name}')" for name in names)
-            duckdb.sql(f"SELECT * FROM (VALUES {values}) AS t(request_id)").write_parquet(str(path))  # noqa: S608
+            table = duckdb.sql(f"SELECT * FROM (VALUES {values}) AS t(request_id)")  # noqa: S608
+            assert table is not None
+            table.write_parquet(str(path))
             return
         path = self._data / f"calls{self._suffix}"
         if ".csv" in self._suffix:
@@ -83,8 +85,8 @@ class Database:
         )
         self._table.create(engine)
         engine.dispose()
-        place = (
-            {"query": f'SELECT request_id, "created at" FROM {name} WHERE request_id <> \':x\';'}  # noqa: S608
+        place: dict[str, Json] = (
+            {"query": f"SELECT request_id, \"created at\" FROM {name} WHERE request_id <> ':x';"}  # noqa: S608
             if as_query
             else {"table": name}
         )
@@ -145,9 +147,7 @@ def test_an_empty_origin_gives_nothing(new_origin: Callable[[], Origin]) -> None
     assert list(new_origin().source.pull({}, until=UNTIL)) == []
 
 
-def test_a_first_pull_gives_every_row_once(
-    new_origin: Callable[[], Origin], ids: ReadIds
-) -> None:
+def test_a_first_pull_gives_every_row_once(new_origin: Callable[[], Origin], ids: ReadIds) -> None:
     origin = new_origin()
     names = [f"r{number:03d}" for number in range(20)]
     origin.write(names)

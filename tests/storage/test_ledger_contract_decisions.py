@@ -23,9 +23,18 @@ from ledger_samples import (
     of,
     stored,
 )
-from optimizer.decision import State, amend, event_hash, move
+from optimizer.decision import Decision, State, amend, event_hash, move
 from optimizer.errors import ConflictError, DataError
-from optimizer.evidence import Anchor, Outcome, Past, Proposal, Reason, Verdict
+from optimizer.evidence import (
+    Anchor,
+    DecisionId,
+    Outcome,
+    Past,
+    Proposal,
+    ProposalId,
+    Reason,
+    Verdict,
+)
 from optimizer.ports import Ledger, Look
 from optimizer.storage import SqlLedger
 
@@ -41,8 +50,8 @@ def test_it_is_a_ledger(ledger: SqlLedger) -> None:
 
 @ANY_RECORD
 @given(made=decisions())
-def test_a_decision_returns_as_it_was_stored(ledger: SqlLedger, made: Any) -> None:
-    fresh = replace(made, id=f"id-{next(FRESH)}", target=f"target-{next(FRESH)}")
+def test_a_decision_returns_as_it_was_stored(ledger: SqlLedger, made: Decision) -> None:
+    fresh = replace(made, id=DecisionId(f"id-{next(FRESH)}"), target=f"target-{next(FRESH)}")
 
     ledger.decisions.create(fresh, [event(fresh)])
 
@@ -86,7 +95,7 @@ def test_a_look_returns_as_it_was_stored(ledger: SqlLedger, verdict: Verdict) ->
 @ANY_RECORD
 @given(proposal=of(Proposal))
 def test_a_proposal_returns_as_it_was_stored(ledger: SqlLedger, proposal: Proposal) -> None:
-    fresh = replace(proposal, id=f"p-{next(FRESH)}")
+    fresh = replace(proposal, id=ProposalId(f"p-{next(FRESH)}"))
     at = NOW + next(FRESH) * MINUTE
 
     ledger.decisions.add_proposals(at, [(fresh, "rejected", "too small")])

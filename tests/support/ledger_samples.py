@@ -41,6 +41,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False),
     datetime: INSTANTS,
     object: PLAIN,
+    Any: PLAIN,
 }
 
 

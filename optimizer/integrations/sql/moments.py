@@ -4,7 +4,9 @@ Databases keep times as timestamps with or without a zone, as ISO 8601 text (SQL
 since 1970 in seconds, ms, µs or ns. Comparing happens in the database, on its own values.
 """
 
+import contextlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -52,6 +54,14 @@ class Moments:
             return local
         return local.isoformat(sep=self.separator, timespec="seconds") + self.zone
 
+    def understands(self, value: object) -> bool:
+        """Whether it is a time of this form; a text column may hold anything."""
+        return self.form is not Form.TEXT or _parsed(str(value)) is not None
+
+    def end(self, until: datetime) -> object:
+        """The value that nothing up to ``until`` lies behind; of texts a little more."""
+        return self.value(until + timedelta(seconds=1) if self.form is Form.TEXT else until)
+
     def before(self, value: object, overlap: timedelta) -> object:
         """The value that lies ``overlap`` earlier; of texts a little more."""
         if isinstance(value, datetime):
@@ -59,7 +69,10 @@ class Moments:
         if isinstance(value, int | float | Decimal):
             return int(value) - int(overlap.total_seconds() * self.per_second)
         # "05:00:00.5Z" sorts before "05:00:00Z": one second more lets no text slip through.
-        at = _aware(str(value), self.timezone)
+        at = _parsed(str(value))
+        if at is None:
+            raise DataError(f"{value!r} is no ISO 8601 text")
+        at = at if at.tzinfo else at.replace(tzinfo=self.timezone)
         return self.value(at - overlap - timedelta(seconds=1))
 
     def as_json(self, value: object) -> Json:
@@ -74,52 +87,63 @@ class Moments:
         Raises:
             DataError: the cursor was kept of a column of another form.
         """
-        if self.form in {Form.AWARE, Form.NAIVE} and isinstance(kept, str):
-            at = datetime.fromisoformat(kept)
-            if (at.tzinfo is None) is (self.form is Form.NAIVE):
-                return at
-        elif (self.form is Form.TEXT and isinstance(kept, str)) or (
-            self.form is Form.NUMBER and isinstance(kept, int | float)
-        ):
+        if self.form is Form.TEXT and self.understands(kept):
             return kept
+        if isinstance(kept, int | float) and self.form is Form.NUMBER:
+            return kept
+        if isinstance(kept, str) and self.form in {Form.AWARE, Form.NAIVE}:
+            with contextlib.suppress(ValueError):
+                at = datetime.fromisoformat(kept)
+                if (at.tzinfo is None) is (self.form is Form.NAIVE):
+                    return at
         raise DataError(f"the cursor's time {kept!r} is not of the column's form {self.form.value}")
 
 
-def moments_of(sample: object, timezone: tzinfo) -> Moments:
-    """The form of a column, told from one of its values.
+def moments_of(samples: Sequence[object], timezone: tzinfo) -> Moments:
+    """The form of a column, told from some of its values: the first that is a moment.
 
     Raises:
-        ConfigError: the value is no moment.
+        ConfigError: none of them is.
 
     Examples:
         >>> from datetime import UTC, datetime, timedelta
-        >>> form = moments_of("2026-01-02 03:04:05.678", UTC)
+        >>> form = moments_of(["n/a", "2026-01-02 03:04:05.678"], UTC)
         >>> form.value(datetime(2026, 5, 6, 7, 8, tzinfo=UTC))
         '2026-05-06 07:08:00'
-        >>> moments_of(1767323045678, UTC).before(1767323045678, timedelta(seconds=5))
+        >>> moments_of([1767323045678], UTC).before(1767323045678, timedelta(seconds=5))
         1767323040678
     """
+    for sample in samples:
+        if found := _form(sample, timezone):
+            return found
+    raise ConfigError(
+        f"the cursor column holds {samples[0]!r}, which is no timestamp, ISO 8601 text or Unix time"
+    )
+
+
+def _form(sample: object, timezone: tzinfo) -> Moments | None:
     if isinstance(sample, datetime):
         aware = sample.tzinfo is not None
         return Moments(form=Form.AWARE if aware else Form.NAIVE, timezone=timezone)
     if isinstance(sample, str) and (text := _TEXT.fullmatch(sample)):
         zone = text["zone"] or ""
-        fixed = _aware(sample, timezone).tzinfo if zone else timezone
-        return Moments(
-            form=Form.TEXT, timezone=fixed or timezone, separator=text["separator"], zone=zone
-        )
+        at = _parsed(sample)
+        if at is not None:
+            return Moments(
+                form=Form.TEXT,
+                timezone=at.tzinfo or timezone,
+                separator=text["separator"],
+                zone=zone,
+            )
     if isinstance(sample, int | float | Decimal):
         for per_second in _PER_SECOND:
             if _FIRST_S <= sample / per_second < _LAST_S:
                 return Moments(form=Form.NUMBER, per_second=per_second)
-    raise ConfigError(
-        f"the cursor column holds {sample!r}, which is no timestamp, ISO 8601 text or Unix time"
-    )
+    return None
 
 
-def _aware(text: str, timezone: tzinfo) -> datetime:
+def _parsed(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise DataError(f"the cursor column holds {text!r}, which is no ISO 8601 text") from error
-    return at if at.tzinfo else at.replace(tzinfo=timezone)
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

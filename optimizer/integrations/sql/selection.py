@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from optimizer.errors import ConfigError
 from optimizer.observations import Kind, columns_of
 
+_N_SAMPLES = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -26,10 +28,10 @@ class Selection:
     columns: tuple[str, ...]
     paths: Mapping[str, tuple[str, tuple[str, ...]]]
 
-    def sample(self) -> sa.Select[tuple[object]]:
-        """One value of the cursor column."""
+    def samples(self) -> sa.Select[tuple[object]]:
+        """Some values of the cursor column."""
         at = self.rows.c[self.at]
-        return sa.select(at).where(at.is_not(None)).limit(1)
+        return sa.select(at).where(at.is_not(None)).limit(_N_SAMPLES)
 
     def page(
         self, *, start: object | None, end: object, last: tuple[object, object] | None, n_rows: int

@@ -101,9 +101,9 @@ class SqlSource:
         try:
             with reading(engine, self._name, self._timeout) as connection:
                 chosen = self._chosen(connection)
-                sample = connection.execute(chosen.sample()).scalar()
-            if sample is not None:
-                form = moments_of(sample, self._timezone)
+                samples = connection.execute(chosen.samples()).scalars().all()
+            if samples:
+                form = moments_of(samples, self._timezone)
                 yield from self._pages(engine, chosen, form, cursor, until)
         finally:
             engine.dispose()
@@ -131,22 +131,21 @@ class SqlSource:
         last: tuple[Json, Json] | None = None
         rows: list[sa.Row[tuple[object, ...]]] = []
         while last is None or len(rows) == self._page_rows:
-            page = chosen.page(
-                start=start, end=form.value(until), last=last, n_rows=self._page_rows
-            )
+            page = chosen.page(start=start, end=form.end(until), last=last, n_rows=self._page_rows)
             with reading(engine, self._name, self._timeout) as connection:
                 result = connection.execute(page)
                 names, rows = tuple(result.keys()), list(result.all())
             if not rows:
                 return
             last = (rows[-1][0], rows[-1][names.index(self._id)])
-            newest = last[0] if newest is None else max(newest, last[0])
+            if form.understands(last[0]):
+                newest = last[0] if newest is None else max(newest, last[0])
             yield Batch(
                 source=self._name,
                 kind=self._kind,
                 mapped=self._mapped,
                 inputs=(FrameInput(frame=frame_of(names, rows, chosen.paths), origin=self._name),),
-                cursor={"at": form.as_json(newest)},
+                cursor={"at": form.as_json(newest)} if newest is not None else {},
             )
 
 

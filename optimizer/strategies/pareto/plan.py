@@ -12,8 +12,8 @@ import pandas as pd
 from optimizer.evidence import Rejected, Scene
 from optimizer.metrics import HOUR_S
 from optimizer.policy import Policy
-from optimizer.statistics import ramp
-from optimizer.statistics.outlook import Row
+from optimizer.statistics import arms, ramp
+from optimizer.statistics.arms import Row
 from optimizer.strategies.pareto.feasible import SLOW_SHARE, remaining_margin
 from optimizer.strategies.pareto.settings import Settings
 
@@ -33,8 +33,8 @@ def plans(
         rates: requests an hour by target.
         settings: of the strategy.
     """
-    chosen = {str(row.target): row for row in book[book["chosen"]].itertuples(index=False)}
-    bases = {str(row.target): row for row in book[book["is_base"]].itertuples(index=False)}
+    chosen = {str(row.target): row for row in arms.rows(book[book["chosen"]])}
+    bases = {str(row.target): row for row in arms.rows(book[book["is_base"]])}
     asked: dict[str, list[ramp.Question]] = {}
     settled: dict[str, ramp.Reach | Rejected] = {}
     for name, row in chosen.items():

@@ -20,7 +20,8 @@ from optimizer.evidence import (
     proposal_id,
 )
 from optimizer.statistics import arms, ramp
-from optimizer.statistics.outlook import Z_95, Row, known, predictions
+from optimizer.statistics.arms import Row
+from optimizer.statistics.outlook import Z_95, known, predictions
 from optimizer.strategies.pareto.feasible import judged
 from optimizer.strategies.pareto.plan import plans
 from optimizer.strategies.pareto.settings import NAME, Settings
@@ -78,8 +79,7 @@ class Pareto:
         for insight in insights:
             notes.setdefault(insight.target, []).append(f"{insight.kind}: {insight.title}")
         considered = []
-        for key, group in book.groupby("target", sort=True):
-            name, rows = str(key), list(group.itertuples(index=False))
+        for name, rows in arms.rows_by_target(book):
             rejected = tuple(
                 _rejected(row, self.settings) for row in rows if not (row.chosen or row.is_base)
             )

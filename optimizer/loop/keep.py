@@ -1,0 +1,96 @@
+"""Keep: roll hours up into days, forget what is past its keeping, check the chain of events.
+
+Decisions, their events and the audit log are kept for good; aggregates and checked rows are not.
+"""
+
+from datetime import datetime, timedelta
+
+from optimizer.decision import event_hash
+from optimizer.engine.spool import DATASETS, QUARANTINE
+from optimizer.evidence import DecisionId
+from optimizer.loop.equipment import Equipment
+from optimizer.loop.observe import roll_days
+from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S, floor_s
+
+QUARANTINE_DAYS = 30
+ORPHAN_GRACE = timedelta(hours=6)
+"""Longer than any intake takes: a file is written before the ledger names it."""
+_EVER_S = 1 << 40
+_MANY_FILES = 8
+"""Files of one dataset and day from which merging them pays."""
+
+
+def prune(
+    equipment: Equipment, as_of: datetime, *, grains: timedelta, hours: timedelta, days: timedelta
+) -> dict[str, int]:
+    """Sum closed hours into days, then delete older aggregates; rows deleted per width."""
+    roll_days(equipment.ledger, as_of=as_of)
+    store = equipment.ledger.aggregates
+    return {
+        name: store.prune(width_s, before_s=floor_s(as_of - age, DAY_S))
+        for name, width_s, age in (
+            ("grains", GRAIN_S, grains),
+            ("hours", HOUR_S, hours),
+            ("days", DAY_S, days),
+        )
+    }
+
+
+def compact(equipment: Equipment, as_of: datetime) -> dict[str, int]:
+    """Forget rows whose labels can no longer come, merge small files, delete orphans.
+
+    The manifest changes first: a file is deleted only when no manifest names it, after a grace that
+    is longer than any reader needs it.
+    """
+    intake = equipment.ledger.intake
+    limit_s = floor_s(as_of - equipment.feedback_horizon - timedelta(days=1), DAY_S)
+    forgotten = merged = 0
+    for dataset in DATASETS:
+        keep_s = limit_s - (QUARANTINE_DAYS * DAY_S if dataset == QUARANTINE else 0)
+        files = intake.files(dataset, start_s=-_EVER_S, end_s=_EVER_S)
+        old = [file.name for file in files if file.max_s < keep_s]
+        intake.forget(old)
+        forgotten += len(old)
+        merged += _merge(equipment, dataset, as_of, keep_s)
+    known = [
+        file.name
+        for dataset in DATASETS
+        for file in intake.files(dataset, start_s=-_EVER_S, end_s=_EVER_S)
+    ]
+    swept = equipment.engine.spool.sweep(known, now=as_of, grace=ORPHAN_GRACE)
+    return {"forgotten": forgotten, "merged": merged, "swept": len(swept)}
+
+
+def _merge(equipment: Equipment, dataset: str, as_of: datetime, keep_s: int) -> int:
+    """Merge each closed day's small files into one; how many files went."""
+    intake = equipment.ledger.intake
+    today_s = floor_s(as_of, DAY_S)
+    merged = 0
+    for day_s in range(keep_s, today_s, DAY_S):
+        files = [
+            file
+            for file in intake.files(dataset, start_s=day_s, end_s=day_s + DAY_S)
+            if day_s <= file.min_s and file.max_s < day_s + DAY_S
+        ]
+        if len(files) < _MANY_FILES:
+            continue
+        whole = equipment.engine.compact(files)
+        intake.replace([file.name for file in files], whole)
+        merged += len(files) - len(whole)
+    return merged
+
+
+def broken_chains(equipment: Equipment) -> list[DecisionId]:
+    """Decisions whose stored log does not hash to what is stored."""
+    decisions = equipment.ledger.decisions
+    return [decision.id for decision in decisions.find() if not chain_holds(equipment, decision.id)]
+
+
+def chain_holds(equipment: Equipment, decision_id: DecisionId) -> bool:
+    """Whether every event of the decision hashes to its stored hash over its predecessor's."""
+    previous = ""
+    for event in equipment.ledger.decisions.events(decision_id):
+        if event.prev_hash != previous or event_hash(event) != event.hash:
+            return False
+        previous = event.hash
+    return True

@@ -1,0 +1,102 @@
+"""What the core would refuse is refused here, with the place in the file."""
+
+import difflib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from optimizer.errors import ConfigError
+from optimizer.settings.build import policy_of, target_of
+from optimizer.settings.limits import StageSettings
+from optimizer.settings.model import PolicySettings, Settings, TargetSettings
+from optimizer.settings.places import Place, dotted, origin_of
+
+Problem = tuple[Place, str]
+
+
+def check(settings: Settings, origins: Mapping[Place, str], path: Path) -> None:
+    """Build every target and policy once.
+
+    Raises:
+        ConfigError: naming everything that cannot be built.
+    """
+    found = list(_problems(settings))
+    if found:
+        lines = [
+            f"{origin_of(place, origins, path)}: {dotted(place)}: {message}"
+            for place, message in found
+        ]
+        raise ConfigError("\n".join(lines))
+
+
+def _problems(settings: Settings) -> Iterator[Problem]:
+    limits = list(_limits(("defaults",), settings.defaults, PolicySettings()))
+    yield from limits
+    gateways = [gateway.name for gateway in settings.integrations.gateways]
+    yield from _repeated(("targets",), [target.name for target in settings.targets], "targets")
+    for index, target in enumerate(settings.targets):
+        place: Place = ("targets", index)
+        yield from _gateway(place, target.gateway, gateways)
+        yield from _arms(place, target)
+        if not limits:
+            yield from _limits(place, target, settings.defaults)
+
+
+def _limits(place: Place, own: PolicySettings, defaults: PolicySettings) -> Iterator[Problem]:
+    found = list(_stages((*place, "stages"), own.stages or ()))
+    guarded = [item.metric for item in own.guardrails or ()]
+    found += _repeated((*place, "guardrails"), guarded, "guardrails", key="metric")
+    if not found:
+        try:
+            policy_of(own, defaults)
+        except ValueError as error:
+            found = [(place, str(error))]
+    yield from found
+
+
+def _stages(place: Place, stages: Sequence[StageSettings]) -> Iterator[Problem]:
+    for index, (before, stage) in enumerate(itertools.pairwise(stages), start=1):
+        if stage.share <= before.share:
+            message = f"{stage.share} is not above the stage before it, {before.share}: shares grow"
+            yield (*place, index, "share"), message
+
+
+def _repeated(
+    place: Place, names: Iterable[str], family: str, key: str = "name"
+) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            message = f"two {family} of the {key} {name!r}; the first is {family}[{first[name]}]"
+            yield (*place, index, key), message
+        first.setdefault(name, index)
+
+
+def _arms(place: Place, target: TargetSettings) -> Iterator[Problem]:
+    names = [arm.name for arm in target.arms]
+    found = list(_repeated((*place, "arms"), names, "arms"))
+    if target.baseline not in names:
+        message = f"{target.baseline!r} is none of the target's arms {names}"
+        found.append(((*place, "baseline"), message + _meant(target.baseline, names)))
+    if not found:
+        try:
+            target_of(target)
+        except ValueError as error:
+            found = [(place, str(error))]
+    yield from found
+
+
+def _gateway(place: Place, name: str | None, gateways: Sequence[str]) -> Iterator[Problem]:
+    here = (*place, "gateway")
+    if name is None and len(gateways) != 1:
+        known = f"{len(gateways)} gateways are configured: {', '.join(gateways)}"
+        if not gateways:
+            known = "none is configured; add one under integrations.gateways"
+        yield here, f"is needed, because {known}"
+    if name is not None and name not in gateways:
+        yield here, f"{name!r} is none of the gateways {list(gateways)}" + _meant(name, gateways)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
