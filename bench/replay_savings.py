@@ -8,13 +8,16 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from bench.world.coderouter import BASELINE, Benchmark
 from bench.world.loop import START, World, opened, rewarded, run
 from bench.world.traffic import Traffic, streams
 from optimizer.decision import Decision, State
+from optimizer.evidence import Outcome, Reason
 from optimizer.metrics import HOUR_S
 from optimizer.policy import Goal, Guardrail, Policy, SafetyLimits
+from optimizer.ports import Look
 from optimizer.statistics import ramp
 from optimizer.strategies.pareto import Pareto
 
@@ -57,9 +60,7 @@ def hindsight(bench: Benchmark, choice: Mapping[str, str]) -> Hindsight:
         for arm_of, choice_of in (("own", choice.__getitem__), ("base", lambda _: BASELINE))
     }
     lost = np.mean([bench.lost(name, choice[name]) for name in bench.targets])
-    return Hindsight(
-        choice=choice, saving=1.0 - spent["own"] / spent["base"], lost=float(lost)
-    )
+    return Hindsight(choice=choice, saving=1.0 - spent["own"] / spent["base"], lost=float(lost))
 
 
 def best_per_target(bench: Benchmark, margin: float) -> Hindsight:
@@ -72,7 +73,7 @@ def best_per_target(bench: Benchmark, margin: float) -> Hindsight:
 
 
 def best_swap(bench: Benchmark, margin: float, *, everywhere: bool) -> Hindsight:
-    """The one model for all targets that saves most: within the margin everywhere, or on average."""
+    """The one model for all targets that saves most: within the margin on each, or on average."""
     found = []
     for arm in bench.models:
         swap = hindsight(bench, dict.fromkeys(bench.targets, arm))
@@ -114,9 +115,7 @@ def volume(bench: Benchmark, margin: float) -> Volume:
     else:
         rate = RATES[-1]
     decided = max(plans, key=lambda name: plans[name].hours)
-    return Volume(
-        requests_per_hour=rate, planned_hours=plans[decided].hours, decided=decided
-    )
+    return Volume(requests_per_hour=rate, planned_hours=plans[decided].hours, decided=decided)
 
 
 def _planned(bench: Benchmark, name: str, arm: str, margin: float, rate: float) -> ramp.Reach:
@@ -194,7 +193,8 @@ def _result(bench: Benchmark, world: World, seed: int) -> Result:
             reference = bench.outcomes[own[each], BASELINE]
             requests, spent, base = requests + n, spent + cost, base + n * reference.cost_usd
             lost += n * reference.quality - quality
-    decisions = [each for each in world.ledger.decisions.find() if each.target in own]
+    store = world.ledger.decisions
+    decisions = [each for each in store.find() if each.target in own]
     standing = [
         (each.deployed_at - START) / timedelta(hours=1)
         for each in decisions
@@ -209,25 +209,26 @@ def _result(bench: Benchmark, world: World, seed: int) -> Result:
         ).saving,
         canary_requests=sum(n for (each, _), n in world.canaried.items() if each in own),
         hours_to_reach=max(standing, default=None),
-        outcomes=Counter(ending(each) for each in decisions),
+        outcomes=Counter(ending(each, store.looks(each.id)) for each in decisions),
         in_force={name: in_force[each] for each, name in own.items()},
     )
 
 
-def ending(decision: Decision) -> str:
-    """How a decision ended, in a few words."""
+def ending(decision: Decision, looks: Sequence[Look]) -> str:
+    """How a decision ended, in a few words, by its state and the verdict of its last look."""
     if decision.state is State.COMPLETED:
         return "promoted"
     if not decision.state.is_final:
         return "in flight"
-    for words, outcome in (
-        ("goal is missed", "rolled back: dearer"),
-        ("expired", "rolled back: not proven"),
-        ("fell by", "rolled back: quality"),
-    ):
-        if words in decision.reason:
-            return outcome
-    return decision.state.value
+    verdict = looks[-1].verdict if looks else None
+    if verdict is None or decision.state is not State.ROLLED_BACK:
+        return str(decision.state.value)
+    if verdict.outcome is not Outcome.FAIL:
+        return "rolled back: not proven"
+    if verdict.reason is Reason.GOAL_MISSED:
+        return "rolled back: dearer"
+    metric = next((c.metric for c in verdict.checks if c.outcome is Outcome.FAIL), "")
+    return f"rolled back: {metric}"
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -241,8 +242,6 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean = float(sample.mean())
     if sample.size < 2:
         return mean, float("nan"), float("nan")
-    from scipy import special  # noqa: PLC0415
-
     half = float(
         special.stdtrit(sample.size - 1, 0.975) * sample.std(ddof=1) / np.sqrt(sample.size)
     )

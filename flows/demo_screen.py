@@ -19,6 +19,7 @@ from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
 from optimizer.report import Disagreement, Figures
 from optimizer.report.page import percent, signed, usd, written
+from optimizer.report.story import WORDS
 
 LAST_EVENTS = 8
 COLOURS = {
@@ -30,7 +31,6 @@ COLOURS = {
     State.ROLLED_BACK: "bold red",
     State.CANCELLED: "yellow",
 }
-NAMES = {"quality": "quality", "failure_rate": "failures", "latency_exceedance": "latency"}
 
 
 def opening(world: wiring.World, hours: int, seed: int, home: Path) -> RenderableType:
@@ -233,7 +233,7 @@ def caught(figures: Figures) -> RenderableType:
         shown.add_row(
             decision.target,
             decision.candidate,
-            NAMES.get(check.metric, check.metric) if check else "expired without evidence",
+            WORDS.get(check.metric, check.metric) if check else "expired without evidence",
             signed(check.harm) if check else "",
             f"{item.requests:,}",
             f"{item.hours:.1f}",

@@ -5,6 +5,10 @@ Applied before Prefect is imported, and only where the operator has set nothing 
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optimizer.settings.model import Observability
 
 DEFAULTS = {
     # no telemetry, and no page that calls an outside host from the browser
@@ -18,16 +22,38 @@ DEFAULTS = {
     ),
     # three quarters of Prefect's database are events; they are the window, not the record
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    # what the library logs is seen with the run it belongs to
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "optimizer",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 
-def prepare(home: Path | None = None, *, quiet: bool = False) -> None:
-    """Put the defaults into the environment; ``home`` keeps Prefect's own database beside ours."""
+def home_of(folder: Path) -> Path:
+    """Where Prefect keeps its own database for the configuration in ``folder``."""
+    return folder / ".llmopt" / "prefect"
+
+
+def prepare(
+    home: Path | None = None,
+    *,
+    quiet: bool = False,
+    observability: "Observability | None" = None,
+) -> None:
+    """Put the defaults into the environment.
+
+    ``home`` keeps Prefect's own database beside ours; ``observability`` says what is logged, and
+    ``quiet`` that no more than warnings are.
+    """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     if home is not None:
         os.environ.setdefault("PREFECT_HOME", str(home.resolve()))
+        # Prefect makes its home, but not the directories above it.
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
         os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    if observability is not None:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", observability.log_level.upper())
+        if observability.json_logging:
+            os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER", "json")

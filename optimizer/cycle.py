@@ -281,17 +281,17 @@ def _spending(case: _Case) -> str | None:
 
 def _exploration(case: _Case) -> str | None:
     limit = case.policy.budget.exploration_daily_usd
-    if limit is None or not case.proposal.exploratory:
+    if limit is None or not case.proposal.exploratory or case.proposal.urgent:
         return None
-    candidate, baseline = case.predicted.get("cost_usd", (None, None))
-    if candidate is None or baseline is None or case.requests_per_hour is None:
+    candidate, _ = case.predicted.get("cost_usd", (None, None))
+    if candidate is None or case.requests_per_hour is None:
         return "the cost of exploring is unknown, and the policy sets an exploration budget"
     stage = case.policy.stages[0]
     served = max(
         case.requests_per_hour * stage.share * stage.bake_time.total_seconds() / HOUR_S,
         stage.min_requests,
     )
-    extra = served * max(0.0, candidate - baseline)
+    extra = served * candidate
     if case.spent_usd >= limit or case.spent_usd + extra > limit:
         return (
             f"exploration spent {case.spent_usd:.4g} USD today, the first stage adds {extra:.4g}, "

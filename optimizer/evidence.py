@@ -274,7 +274,7 @@ def proposal_id(strategy: str, target: str, candidate: str, now: datetime) -> Pr
         >>> proposal_id("pareto", "support", "small", datetime(2026, 1, 1, tzinfo=UTC))
         'p-...'
     """
-    text = "\n".join((strategy, target, candidate, now.isoformat()))
+    text = f"{strategy}\n{target}\n{candidate}\n{now.isoformat()}"
     return ProposalId("p-" + hashlib.sha256(text.encode()).hexdigest()[:16])
 
 

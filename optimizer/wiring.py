@@ -18,13 +18,14 @@ from optimizer.engine import Engine, EngineLimits, Spool
 from optimizer.evidence import Analyzer, Strategy
 from optimizer.integrations.file_gateway import FileGateway
 from optimizer.integrations.file_notifier import FileNotifier
-from optimizer.integrations.files import FileSource
+from optimizer.integrations.files import FileSource, forget
 from optimizer.integrations.no_prices import NoPrices
+from optimizer.integrations.prefect_dispatch import PrefectDispatcher
 from optimizer.integrations.simulated import SimulatedWorld
 from optimizer.integrations.sql import SqlSource
 from optimizer.integrations.webhook_notifier import WebhookNotifier
 from optimizer.loop.equipment import Equipment
-from optimizer.ports import Gateway, Mapped, Notifier, Source
+from optimizer.ports import Dispatcher, Gateway, Json, Mapped, Notifier, Source
 from optimizer.settings import Loaded, Settings, policy_of, target_of
 from optimizer.settings.model import (
     FileGatewaySettings,
@@ -124,6 +125,25 @@ def open_ledger(settings: Settings) -> SqlLedger:
         pool_size=database.max_connections,
         timeout_s=database.timeout_secs,
     )
+
+
+def open_dispatcher(api_url: str, auth_string: str | None) -> Dispatcher:
+    """Who starts runs at that Prefect server.
+
+    Raises:
+        ConfigError: the URL or the auth string cannot be used.
+    """
+    return PrefectDispatcher(api_url=api_url, auth_string=auth_string)
+
+
+def mappings(settings: Settings) -> dict[str, Mapped]:
+    """How each source's own columns become ours, by the source's name."""
+    return {item.name: _mapped(item) for item in settings.integrations.sources}
+
+
+def forget_file(cursor: Mapping[str, Json], origin: str) -> dict[str, Json]:
+    """A file source's cursor without one of its files, which is then read again from its start."""
+    return forget(cursor, origin)
 
 
 def engine_limits(settings: Settings) -> EngineLimits:

@@ -1,8 +1,9 @@
 """The hourly loop over a world: the project's own steps, called in the order of its hourly flow.
 
 Nothing is decided here. What an hour does is what :mod:`optimizer.loop` does: reconcile, gather,
-propose, arbitrate, judge, take the steps that are due. Only Prefect, the database and the intake of
-rows are left out: windows of aggregates are handed to a ledger in memory.
+propose, arbitrate, judge, carry out the steps that are due. Left out are Prefect, the database, the
+intake of rows (windows of aggregates are handed to a ledger in memory) and the second judgement
+that a run of its own makes before it acts: here no time passes in between.
 """
 
 import tempfile
@@ -22,11 +23,12 @@ from optimizer.decision import State
 from optimizer.engine import Engine, EngineLimits, Spool
 from optimizer.evidence import Strategy
 from optimizer.integrations.no_prices import NoPrices
+from optimizer.loop.act import take_lease
 from optimizer.loop.decide import gather, settle_proposals
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.evaluate import assess, record_looks
 from optimizer.loop.reconcile import reconcile
-from optimizer.loop.steps import tick
+from optimizer.loop.steps import carry_out
 from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S
 from optimizer.policy import Policy
 from optimizer.targets import Target
@@ -142,7 +144,9 @@ def _optimize(world: World) -> None:
     record_looks(equipment, assessments, acting=acting)
     for assessment in assessments:
         if assessment.is_due:
-            tick(equipment, assessment.decision.id, acting=acting, as_of=world.now)
+            lease = take_lease(equipment, assessment.decision.target, acting)
+            carry_out(equipment, assessment, acting=acting, as_of=world.now, lease=lease)
+            equipment.ledger.effects.release(lease)
 
 
 def _acting(world: World) -> Acting:

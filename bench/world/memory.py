@@ -95,9 +95,14 @@ class MemoryLeases:
         """
         if lease is not None:
             current = self.held.get(target)
-            if lease.target != target or current is None or current[:2] != (
-                lease.holder,
-                lease.token,
+            if (
+                lease.target != target
+                or current is None
+                or current[:2]
+                != (
+                    lease.holder,
+                    lease.token,
+                )
             ):
                 raise ConflictError(f"lease {lease.token} on {lease.target} is not current")
 

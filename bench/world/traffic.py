@@ -43,9 +43,7 @@ class Traffic:
 
 def streams(seed: int, names: Sequence[str]) -> dict[str, np.random.Generator]:
     """A stream of chance for each name; it depends on seed and name alone."""
-    return {
-        name: np.random.Generator(np.random.PCG64([seed, *name.encode()])) for name in names
-    }
+    return {name: np.random.Generator(np.random.PCG64([seed, *name.encode()])) for name in names}
 
 
 def hour(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from optimizer import settings
-from optimizer.cli.failures import FOUND, USAGE, Refused
+from optimizer.cli.failures import FOUND, Refused
 from optimizer.cli.invocation import current, options
 from optimizer.cli.lazy import LazyGroup
 from optimizer.cli.output import Output
@@ -33,10 +33,10 @@ def init(ctx: click.Context, file: Path | None) -> None:
             out.write(text)
     except FileExistsError:
         msg = f"{path} exists and is left as it is; name another file"
-        raise Refused(msg, USAGE) from None
+        raise Refused(msg) from None
     except OSError as error:
         msg = f"{path} cannot be written: {error.strerror}"
-        raise Refused(msg, USAGE) from None
+        raise Refused(msg) from None
     current(ctx).output.record(
         {"written": path},
         f"wrote {path}\nnext: name your targets and sources in it, then `llmopt doctor`",
@@ -75,7 +75,7 @@ def show(ctx: click.Context, prefix: str) -> None:
     ]
     if prefix and not found:
         msg = f"no setting begins with {prefix!r}; `llmopt config show` lists all"
-        raise Refused(msg, USAGE)
+        raise Refused(msg)
     rows = [{"setting": i.path, "value": i.value, "origin": i.origin} for i in found]
     current(ctx).output.table("settings in force", rows)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from optimizer.cli.failures import USAGE, Refused, not_found
+from optimizer.cli.failures import Refused, not_found
 from optimizer.cli.invocation import Invocation, acts, current, options
 from optimizer.cli.lazy import LazyGroup
 from optimizer.cli.output import Json
@@ -207,7 +207,7 @@ def _in_flight(calling: Invocation, target: str) -> Decision:
     found = calling.ledger().decisions.find(states=IN_FLIGHT, target=target)
     if not found:
         msg = f"nothing is in flight on {target}; a completed change is undone by a new one"
-        raise Refused(msg, USAGE)
+        raise Refused(msg)
     return found[-1]
 
 
@@ -220,7 +220,7 @@ def _end(calling: Invocation, decision_id: str, reason: str, *, cancel: bool) ->
         msg = (
             f"decision {before.id} is {before.state.value} since {before.ended_at}: nothing to end"
         )
-        raise Refused(msg, USAGE)
+        raise Refused(msg)
     after = end_now(calling.equipment(), before.id, reason, acting=calling.acting(), cancel=cancel)
     tell(calling.equipment(), message_of(after, None, None))
     _say(calling, after)

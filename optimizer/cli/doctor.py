@@ -1,6 +1,7 @@
 """Doctor: look at everything a run needs, and say what to do about what is wrong.
 
-It changes nothing: sources are asked for their first batch and no cursor moves.
+Sources are asked for their first batch and gateways are read: no cursor and no traffic moves.
+Opening the database migrates it where ``database.auto_migrate`` says so, as every command does.
 """
 
 from collections.abc import Iterator

@@ -14,16 +14,20 @@ USAGE = 2
 
 
 class Refused(click.ClickException):
-    """A message and the exit code it ends with."""
+    """Wrong usage or configuration, in words."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = USAGE
+
+
+class Failed(click.ClickException):
+    """Something was found, or did not answer, in words."""
+
+    exit_code = FOUND
 
 
 def not_found(kind: str, name: str, hint: str) -> Refused:
     """What a name that nothing bears is answered with."""
-    return Refused(f"there is no {kind} {name!r}; {hint}", USAGE)
+    return Refused(f"there is no {kind} {name!r}; {hint}")
 
 
 @contextmanager
@@ -41,11 +45,11 @@ def translated(ctx: click.Context) -> Iterator[None]:
         raise _refusal(error) from error
 
 
-def _refusal(error: Exception) -> Refused:
+def _refusal(error: Exception) -> click.ClickException:
     if isinstance(error, ConfigError):
-        return Refused(str(error), USAGE)
+        return Refused(str(error))
     if isinstance(error, OptimizerError):
-        return Refused(str(error), FOUND)
-    return Refused(
-        f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", FOUND
+        return Failed(str(error))
+    return Failed(
+        f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from optimizer.cli.failures import USAGE, Refused
+from optimizer.cli.failures import Refused
 from optimizer.cli.output import Output
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Invocation:
         server = settings.prefect_server(os.environ)
         if server is None:
             msg = "--dispatch needs PREFECT_API_URL, for example http://127.0.0.1:4200/api"
-            raise Refused(msg, USAGE)
+            raise Refused(msg)
         return wiring.open_dispatcher(server.api_url, server.auth)
 
     def acting(self) -> "Acting":
@@ -90,9 +90,9 @@ class Invocation:
 
     def close(self) -> None:
         """Give connections back."""
-        from optimizer import wiring
-
         if self._equipment is not None:
+            from optimizer import wiring
+
             wiring.close(self._equipment)
 
 

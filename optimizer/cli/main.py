@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import click
 
-from optimizer.cli.invocation import options
+from optimizer.cli.invocation import current, options
 from optimizer.cli.lazy import Entry, LazyGroup
 
 OWN = (
@@ -34,7 +34,7 @@ OWN = (
     Entry(
         name="quarantine",
         where="optimizer.cli.quarantine:quarantine",
-        help="List rows that were set aside, and replay them.",
+        help="List rows that were set aside, and try them again.",
     ),
     Entry(name="evidence", where="optimizer.cli.evidence:evidence", help="Show what was judged."),
     Entry(name="audit", where="optimizer.cli.audit:audit", help="Check and show the record."),
@@ -57,7 +57,9 @@ def group(more: Sequence[Entry] = ()) -> LazyGroup:
     )
     @click.version_option(installed_version("llm-auto-optimizer"), prog_name="llmopt")
     @options
-    def llmopt() -> None:
+    @click.pass_context
+    def llmopt(ctx: click.Context) -> None:
         """Watch LLM traffic, find better configurations, and roll them out in safe steps."""
+        ctx.call_on_close(current(ctx).close)
 
     return llmopt

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 Json = Any
+_MANY_DIGITS = 1000
 _WIDE = 200
 """Columns of a table that no terminal bounds: a pipe, a file."""
 
@@ -95,16 +96,16 @@ def cell(value: Json) -> str:
         >>> [cell(value) for value in (None, 0.123456, True, ["a", "b"])]
         ['–', '0.1235', 'yes', 'a, b']
     """
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or value == "" or isinstance(value, bool):
+        return {True: "yes", False: "no"}.get(value, "–")
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < _MANY_DIGITS else f"{value:.0f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value)
+    if isinstance(value, Mapping):
+        return json.dumps(plain(value), ensure_ascii=False)
     return str(plain(value))
 
 

@@ -1,4 +1,4 @@
-"""Pause and resume: no promotions and no new rollouts of a target, or of all; rollbacks still run."""
+"""Pause and resume: no promotions, no new rollouts of a target or of all; rollbacks still run."""
 
 import click
 

@@ -19,7 +19,7 @@ def targets() -> None:
 @options
 @click.pass_context
 def list_(ctx: click.Context) -> None:
-    """Every configured target: its baseline, its split, what is in flight, and whether it is paused."""
+    """Every configured target: baseline, split, what is in flight, and whether it is paused."""
     calling = current(ctx)
     equipment = calling.equipment()
     effects = equipment.ledger.effects

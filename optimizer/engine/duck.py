@@ -2,6 +2,7 @@
 """DuckDB connections: in memory, bounded, offline; and how names and paths enter SQL."""
 
 import glob
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,31 +65,34 @@ class EngineLimits:
 def connect(limits: EngineLimits, temp_dir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory database within the limits, closed at the end; UTC, no extension downloads.
 
+    It spills into a folder of its own below ``temp_dir``: two databases must not share one.
+
     Raises:
         UnavailableError: memory, temporary space or the disk did not suffice, or a file is gone.
         DataError: a value does not fit its type, for example a sum beyond 64 bits.
     """
     temp_dir.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "memory_limit": f"{limits.memory_limit_mb}MB",
-            "max_temp_directory_size": f"{limits.spill_limit_mb}MB",
-            "temp_directory": str(temp_dir),
-            "threads": limits.threads,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as reason:
-        raise UnavailableError(f"the aggregation engine cannot go on: {reason}") from reason
-    except duckdb.DataError as reason:
-        raise DataError(f"the aggregation engine met a value it cannot hold: {reason}") from reason
-    finally:
-        connection.close()
+    with tempfile.TemporaryDirectory(dir=temp_dir, ignore_cleanup_errors=True) as spill:
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": f"{limits.memory_limit_mb}MB",
+                "max_temp_directory_size": f"{limits.spill_limit_mb}MB",
+                "temp_directory": spill,
+                "threads": limits.threads,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as reason:
+            raise UnavailableError(f"the aggregation engine cannot go on: {reason}") from reason
+        except duckdb.DataError as reason:
+            raise DataError(f"a value does not fit the aggregation engine: {reason}") from reason
+        finally:
+            connection.close()
 
 
 def exact(path: Path) -> str:

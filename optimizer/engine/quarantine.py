@@ -223,7 +223,7 @@ def compact(
     return publish(connection, spool, "held")
 
 
-def mapping_text(def mapping_text(mapped: Mapped) -> str:
+def mapping_text(mapped: Mapped) -> str:
     """The mapping as canonical JSON; :func:`mapping_from` reads it."""
     return json.dumps(
         {

@@ -101,14 +101,14 @@ class Spool:
         limit = (now - grace).timestamp()
         return [
             path.name
-            for path in self._files(*DATASETS, self.temporary.name)
+            for path in self._files()
             if path.name not in known and _remove(path, older_than=limit)
         ]
 
-    def _files(self, *folders: str) -> Iterator[Path]:
-        for folder in folders:
-            if (self.root / folder).is_dir():
-                yield from sorted(path for path in (self.root / folder).iterdir() if path.is_file())
+    def _files(self) -> Iterator[Path]:
+        """Everything, also what a killed run left in its folders under ``tmp``."""
+        for folder in (*DATASETS, self.temporary.name):
+            yield from sorted(path for path in (self.root / folder).rglob("*") if path.is_file())
 
 
 def _digest(path: Path) -> str:

@@ -162,7 +162,7 @@ def _verdict(facts: _Facts) -> Verdict:
         n_canary=facts.rows[CANARY],
         n_control=facts.rows[CONTROL],
         data_until=facts.data_until,
-        page=facts.sick,
+        page=facts.sick or any(each.reason is Reason.NON_FINITE for each in facts.required),
     )
 
 

@@ -80,8 +80,8 @@ class AggregateReport:
     """What an aggregation did with the windows that waited.
 
     until_s: windows that end at or before it are closed, Unix seconds; n_windows were aggregated,
-    n_late of them again; n_hours were summed anew; n_left were left as they are, because rows they
-    hold are no longer in the spool (:func:`aggregate`).
+    n_late of them behind the newest one stored before; n_hours were summed anew; n_left were left
+    as they are, because rows they hold are no longer in the spool (:func:`aggregate`).
     """
 
     until_s: int
@@ -262,6 +262,8 @@ def _replace_sums(
 ) -> set[int]:
     """Store longer windows as sums of shorter ones; returns those left as they are."""
     parts = ledger.aggregates.load(from_s, start_s=windows[0], end_s=windows[-1] + width_s)
+    if parts.empty and not clean:
+        return set(windows)
     frame = ag.rollup(parts, width_s)
     frame = frame[frame["window_start_s"].isin(windows)].reset_index(drop=True)
     return _replace(ledger, width_s, windows, frame, clean=clean)

@@ -87,7 +87,7 @@ def list_rows(
     )
 
 
-def replay(  # noqa: PLR0913 - rows, and all they are compared with
+def replay(
     ledger: Ledger,
     engine: Engine,
     *,

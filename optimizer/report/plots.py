@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from optimizer.decision import State
 from optimizer.metrics import HOUR_S
@@ -47,20 +48,21 @@ LABELS = {
 def as_svg(figure: Figure) -> str:
     """The figure as SVG text without prolog, for inlining."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 
 
 def guardrails(chapter: Chapter) -> str:
     """Harm of each check at every look, with the limits that rolling back and promoting read."""
-    looks = [look for look in chapter.looks if look.verdict.checks]
-    metrics = list(dict.fromkeys(check.metric for look in looks for check in look.verdict.checks))
+    checks = [check for look in chapter.looks for check in look.verdict.checks]
+    metrics = list(dict.fromkeys(check.metric for check in checks if check.role != "health"))
     if not metrics:
         return ""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(3.2 * len(metrics), 2.5), layout="constrained")
+        figure = Figure(figsize=(2.7 * len(metrics), 2.2))
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+        figure.subplots_adjust(left=0.045, right=0.99, top=0.86, bottom=0.16, wspace=0.22)
         for axis, metric in zip(axes, metrics, strict=True):
             _guardrail(axis, chapter, metric)
         return as_svg(figure)
@@ -113,8 +115,9 @@ def timeline(chapter: Chapter) -> str:
     if not steps:
         return ""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(9.6, 1.5), layout="constrained")
+        figure = Figure(figsize=(10.8, 1.5))
         axis = figure.subplots()
+        figure.subplots_adjust(left=0.045, right=0.97, top=0.8, bottom=0.24)
         end = max([steps[-1][0], *[look.at for look in chapter.looks]])
         at = _at([*(moment for moment, _ in steps), end])
         share = [100 * value for _, value in [*steps, steps[-1]]]
@@ -196,8 +199,11 @@ def quality(log: pd.DataFrame, first: Mapping[str, str], story: Story) -> str:
 def _small_multiples(log: pd.DataFrame, names: Sequence[str], draw: Draw) -> str:
     rows = -(-len(names) // 3)
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(10.5, 2.1 * rows), layout="constrained")
+        figure = Figure(figsize=(10.8, 2.1 * rows))
         axes = figure.subplots(rows, 3, squeeze=False).ravel()
+        figure.subplots_adjust(
+            left=0.045, right=0.99, top=0.93, bottom=0.09, wspace=0.18, hspace=0.42
+        )
         for axis, name in zip(axes, names, strict=False):
             draw(axis, name, log[log["target"] == name])
             _dates(axis)
@@ -230,10 +236,11 @@ def _at(moments: Iterable[datetime]) -> Moments:
 
 
 def _dates(axis: Axes) -> None:
-    locator = axis.xaxis.get_major_locator()
+    locator = AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call]
+    axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(labelsize=8)
-    axis.locator_params(axis="y", nbins=5)
 
 
 def _number(value: float | None) -> float:

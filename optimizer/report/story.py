@@ -9,6 +9,15 @@ from optimizer.evidence import Check, Proposal
 from optimizer.policy import Policy
 from optimizer.ports import Ledger, Look
 
+WORDS = {
+    "failure_rate": "failures",
+    "latency_exceedance": "latency",
+    "latency_ms": "latency",
+    "fallback_rate": "fallbacks",
+    "cost_usd": "cost",
+}
+"""What people call a metric."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
@@ -41,7 +50,7 @@ class Chapter:
         if self.decision.state is not State.ROLLED_BACK:
             return state
         check = self.deciding
-        return f"{state}: {'expired' if check is None else check.metric}"
+        return f"{state}: {'expired' if check is None else WORDS.get(check.metric, check.metric)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

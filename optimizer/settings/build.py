@@ -96,12 +96,16 @@ def _built(name: str, value: Raw) -> Raw:
     return value
 
 
+def is_anchored(settings: GuardrailSettings) -> bool:
+    """Whether losses of earlier promotions count against the margin: for quality, unless said."""
+    return settings.metric == "quality" if settings.anchored is None else settings.anchored
+
+
 def _guardrail_of(settings: GuardrailSettings) -> Guardrail:
-    anchored = settings.metric == "quality" if settings.anchored is None else settings.anchored
     return Guardrail(
         metric=settings.metric,
         margin=settings.margin,
         tolerance=settings.tolerance,
         relative=settings.relative,
-        anchored=anchored,
+        anchored=is_anchored(settings),
     )

@@ -1,7 +1,7 @@
 """Effective values, one by one: what is in force, and whether default, file or variable said so."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from optimizer.policy import Policy
+from optimizer.settings.build import is_anchored
 from optimizer.settings.load import Loaded
-from optimizer.settings.model import PolicySettings, TargetSettings
+from optimizer.settings.model import GuardrailSettings, PolicySettings, TargetSettings
 from optimizer.settings.places import Place, Raw, dotted
 from optimizer.settings.values import short
 
@@ -57,7 +58,7 @@ def difference(before: Loaded, after: Loaded) -> list[tuple[str, Raw, Raw]]:
     return [
         (label, _shown(old, label), _shown(new, label))
         for label in dict.fromkeys([*old, *new])
-        if label not in old or label not in new or old[label][1] != new[label][1]
+        if _value(old, label) != _value(new, label)
     ]
 
 
@@ -67,6 +68,12 @@ def _by_label(loaded: Loaded) -> dict[str, tuple[str, Raw]]:
     }
 
 
+def _value(found: Mapping[str, tuple[str, Raw]], label: str) -> Raw:
+    """What is compared; having no items is the same as having no list."""
+    value = found[label][1] if label in found else None
+    return None if value in ([], ()) else value
+
+
 def _shown(found: Mapping[str, tuple[str, Raw]], label: str) -> Raw:
     if label not in found:
         return None
@@ -74,30 +81,43 @@ def _shown(found: Mapping[str, tuple[str, Raw]], label: str) -> Raw:
     return plain(value, name=name)
 
 
-def _leaves(model: BaseModel, place: Place, label: str) -> Iterator[tuple[Place, str, Raw]]:
-    for name, value in _in_force(model):
+def _leaves(section: Raw, place: Place, label: str) -> Iterator[tuple[Place, str, Raw]]:
+    for name, value in _in_force(section):
         here, there = (*place, name), f"{label}.{name}" if label else name
-        if isinstance(value, BaseModel):
+        if _is_section(value):
             inner = _leaves(value, here, there)
-            if isinstance(model, TargetSettings):
+            if isinstance(section, TargetSettings):
                 # What the section leaves out comes from `defaults`, key by key.
                 inner = (leaf for leaf in inner if leaf[0][-1] in value.model_fields_set)
             yield from inner
-        elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
+        elif isinstance(value, list | tuple) and any(_is_section(item) for item in value):
             for index, item in enumerate(value):
-                named = getattr(item, "name", index)
-                yield from _leaves(item, (*here, index), f"{there}[{named}]")
+                yield from _leaves(item, (*here, index), f"{there}[{_name(item, index)}]")
         else:
             yield here, there, value
 
 
-def _in_force(model: BaseModel) -> Iterator[tuple[str, Raw]]:
+def _is_section(value: Raw) -> bool:
+    """Whether more settings are inside: a section, or the core's own where none is written."""
+    return isinstance(value, BaseModel) or is_dataclass(value)
+
+
+def _name(item: Raw, index: int) -> Raw:
+    return getattr(item, "name", getattr(item, "metric", index))
+
+
+def _in_force(section: Raw) -> Iterator[tuple[str, Raw]]:
     """The section's values; a limit that `defaults` leaves out has its built-in value."""
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if value is not None or not isinstance(model, PolicySettings):
+    if not isinstance(section, BaseModel):
+        yield from ((part.name, getattr(section, part.name)) for part in fields(section))
+        return
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(section, GuardrailSettings) and name == "anchored":
+            value = is_anchored(section)
+        if value is not None or not isinstance(section, PolicySettings):
             yield name, value
-        elif not isinstance(model, TargetSettings):
+        elif not isinstance(section, TargetSettings):
             yield name, getattr(Policy(), name)
         elif name not in PolicySettings.model_fields:
             yield name, None

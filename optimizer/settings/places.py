@@ -23,8 +23,16 @@ def dotted(place: Place) -> str:
 
 
 def origin_of(place: Place, origins: Mapping[Place, str], path: Path) -> str:
-    """Where the place, or the nearest one around it, was written: ``file:line`` or a variable."""
-    for length in range(len(place), 0, -1):
+    """Where the place, else something in it, else the nearest one around it, was written.
+
+    ``file:line`` or a variable.
+    """
+    if place in origins:
+        return origins[place]
+    for inner, origin in origins.items():
+        if inner[: len(place)] == place:
+            return origin
+    for length in range(len(place) - 1, 0, -1):
         if place[:length] in origins:
             return origins[place[:length]]
     return f"{path}:1"

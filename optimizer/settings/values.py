@@ -53,7 +53,7 @@ def short(duration: timedelta) -> str:
     for unit in ("d", "h", "m"):
         if seconds and seconds % _UNITS_S[unit] == 0:
             return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 Duration = Annotated[

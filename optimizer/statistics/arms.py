@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optimizer.aggregates import HISTOGRAM, SUMS
+from optimizer.aggregates import HISTOGRAM, SUMS, pack_histogram, unpack_histograms
 from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
 from optimizer.metrics import HOUR_S
 from optimizer.statistics.planning import wilson_interval
@@ -23,8 +23,8 @@ from optimizer.statistics.quantiles import lower_edge, upper_edge
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-RECORD: Final = np.dtype([("bucket", "<i2"), ("count", "<i8")])
-"""One bucket of a stored histogram."""
+RECORD_BYTES: Final = len(pack_histogram([0], [1]))
+"""Size of one bucket of a stored histogram."""
 
 MAD_TO_SD: Final = 1.4826
 """Standard deviations in one median absolute deviation of a normal variable."""
@@ -135,12 +135,12 @@ def pooled(hours: pd.DataFrame, by: Sequence[str], *, latency: bool = True) -> P
 
 def _histograms(code: IntArray, blobs: Sequence[bytes]) -> dict[str, IntArray]:
     size = np.fromiter((len(blob) for blob in blobs), dtype=np.int64, count=len(blobs))
-    broken = np.unique(code[size % RECORD.itemsize != 0])
+    broken = np.unique(code[size % RECORD_BYTES != 0])
     usable = ~np.isin(code, broken)
-    joined = b"".join(blob for blob, keep in zip(blobs, usable, strict=True) if keep)
-    records = np.frombuffer(joined, dtype=RECORD)
-    owner = np.repeat(code[usable], size[usable] // RECORD.itemsize)
-    bucket, count = records["bucket"].astype(np.int64), records["count"].astype(np.int64)
+    row, index, count = unpack_histograms(
+        [blob for blob, keep in zip(blobs, usable, strict=True) if keep]
+    )
+    owner, bucket = code[usable][row], index.astype(np.int64)
     if np.all(np.diff(code) > 0):
         # One histogram a group, in order: they are sorted as they were stored.
         return {"group": owner, "bucket": bucket, "count": count}

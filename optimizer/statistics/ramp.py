@@ -82,7 +82,7 @@ def reach(
         >>> plan = reach([ask], [5395.0], requests_per_hour=2000, shares=[0.05, 0.5],
         ...              bake_hours=[1, 1], min_requests=[200, 200])
         >>> round(plan.hours, 2), round(plan.longest_stage_hours, 2), plan.metric
-        (7.2, 5.2, 'failure_rate')
+        (7.19, 5.19, 'failure_rate')
     """
     share = np.asarray(shares, dtype=np.float64)
     floor = np.asarray(min_requests, dtype=np.float64) / (requests_per_hour * share)

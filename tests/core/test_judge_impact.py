@@ -27,8 +27,8 @@ WINDOWS = 72
 END = T0 + WINDOWS * timedelta(minutes=5)
 
 
-def watched(**changes: object) -> Case:
-    return case(policy=POLICY, state=State.MONITORING, stage=3, deployed_at=T0, **changes)
+def watched() -> Case:
+    return case(policy=POLICY, state=State.MONITORING, stage=3, deployed_at=T0)
 
 
 def measured(world: World, *, windows: int = WINDOWS, late: timedelta = HOUR) -> Impact:

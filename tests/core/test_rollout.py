@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ POLICY = Policy(
     approval=Approval(required=True),
 )
 SWITCHES = {Move.START, Move.ADVANCE, Move.PROMOTE, Move.SETTLE}
-PROMOTED = {"state": State.DEPLOYED, "deployed_at": T0, "stage": 1}
+PROMOTED: dict[str, Any] = {"state": State.DEPLOYED, "deployed_at": T0, "stage": 1}
 
 
 def verdict(
@@ -40,7 +41,7 @@ def verdict(
 
 def done(before: Decision, step: Step, now: datetime) -> Decision:
     """The decision after the step was applied and proven, as the loop records it."""
-    changes: dict[str, object] = {"stage": step.stage}
+    changes: dict[str, Any] = {"stage": step.stage}
     if step.move in {Move.START, Move.ADVANCE}:
         changes |= {"stage_entered_at": now}
     if step.move is Move.PROMOTE:
@@ -68,7 +69,7 @@ def path(start: Decision, *, hours: int = 40) -> list[Move]:
 
 
 def fresh(**changes: object) -> Decision:
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "state": State.PENDING,
         "stage": -1,
         "stage_entered_at": None,
@@ -151,7 +152,7 @@ def test_a_hold_expires_into_a_roll_back_even_if_it_would_pass_now(stage: int) -
 @pytest.mark.parametrize("paused", [True, False])
 @pytest.mark.parametrize("guard_only", [True, False])
 def test_harm_rolls_back_at_once_from_every_state_with_traffic(
-    changes: dict[str, object], paused: bool, guard_only: bool
+    *, changes: dict[str, Any], paused: bool, guard_only: bool
 ) -> None:
     frozen = replace(POLICY, freezes=(Freeze(start=T0, end=T0 + HOUR),))
 
@@ -258,14 +259,14 @@ def test_approval_is_asked_waited_for_and_expires() -> None:
     assert plan(by_name, None, POLICY, now=T0 + HOUR).move is Move.START
     assert plan(waiting, None, POLICY, now=T0 + HOUR, approved=False).move is Move.CANCEL
     assert plan(waiting, None, POLICY, now=T0 + 25 * HOUR).move is Move.CANCEL
-    late = {"now": T0 + 49 * HOUR, "approved": True, "paused": True}
-    assert plan(waiting, None, POLICY, **late).move is Move.CANCEL  # type: ignore[arg-type]
+    late: dict[str, Any] = {"now": T0 + 49 * HOUR, "approved": True, "paused": True}
+    assert plan(waiting, None, POLICY, **late).move is Move.CANCEL
 
 
 @pytest.mark.parametrize(
     ("saving", "expected"), [(None, True), (99.0, False), (101.0, True), (-101.0, True)]
 )
-def test_an_unknown_or_large_amount_needs_approval(saving: float | None, expected: bool) -> None:
+def test_an_unknown_or_large_amount_needs_approval(*, saving: float | None, expected: bool) -> None:
     policy = replace(POLICY, approval=Approval(above_daily_usd=100.0))
     given = decision(expected=Impact(daily_saving_usd=saving))
 

@@ -36,6 +36,12 @@ BOLDNESS = {
     Move.CANCEL: Boldness.AWAY,
     Move.HOLD: Boldness.STAY,
 }
+
+
+def boldness(step: Step) -> Boldness:
+    return BOLDNESS.get(step.move, Boldness.ON)
+
+
 WORSE = {
     Outcome.PASS: Outcome.INCONCLUSIVE,
     Outcome.INCONCLUSIVE: Outcome.FAIL,
@@ -59,8 +65,13 @@ def verdict(of: Decision, outcome: Outcome, stage: Outcome) -> Verdict:
 class Rollout(RuleBasedStateMachine):
     """Ticks with any verdict, at any time, paused or not, some of which die before they act."""
 
-    @initialize(approval=st.booleans(), holdback=st.sampled_from([0.0, 0.05]))
-    def begin(self, *, approval: bool, holdback: float) -> None:
+    @initialize(
+        approval=st.booleans(),
+        holdback=st.sampled_from([0.0, 0.05]),
+        # Random ticks alone seldom reach the last stage.
+        stage=st.sampled_from([-1, 0, 1, 2]),
+    )
+    def begin(self, *, approval: bool, holdback: float, stage: int) -> None:
         self.policy = Policy(
             stages=STAGES,
             freezes=(FREEZE,),
@@ -70,9 +81,12 @@ class Rollout(RuleBasedStateMachine):
         )
         self.now: datetime = T0
         self.decision = decision(
-            state=State.PENDING, stage=-1, stage_entered_at=None, created_at=T0
+            state=State.PENDING if stage < 0 else State.DEPLOYING,
+            stage=stage,
+            stage_entered_at=None if stage < 0 else T0,
+            created_at=T0,
         )
-        self.baked: set[int] = set()
+        self.baked = set(range(stage))
 
     @rule(
         outcome=st.sampled_from([*Outcome, Outcome.PASS, Outcome.PASS, None]),
@@ -83,7 +97,7 @@ class Rollout(RuleBasedStateMachine):
         guard_only=st.sampled_from([False, False, True]),
         dies=st.sampled_from([False, False, False, True]),
     )
-    def tick(  # noqa: PLR0913 - everything a tick may meet
+    def tick(
         self,
         *,
         outcome: Outcome | None,
@@ -111,10 +125,15 @@ class Rollout(RuleBasedStateMachine):
         step = planned(said)
 
         assert planned(said) == step
-        self.check_laws(step, said, paused=paused or FREEZE.covers(self.now), guard=guard_only)
-        if said is not None:
-            worse = planned(verdict(self.decision, WORSE[said.outcome], stage))
-            assert BOLDNESS.get(worse.move, Boldness.ON) <= BOLDNESS.get(step.move, Boldness.ON)
+        stopped = paused or FREEZE.covers(self.now)
+        self.check_laws(step, said, paused=stopped, guard=guard_only)
+        # The laws hold for what could have been said here as well, and worse never moves further.
+        for each in Outcome:
+            other = verdict(self.decision, each, stage)
+            self.check_laws(planned(other), other, paused=stopped, guard=guard_only)
+            assert boldness(planned(verdict(self.decision, WORSE[each], stage))) <= boldness(
+                planned(other)
+            )
         if not dies:
             self.act(step)
 

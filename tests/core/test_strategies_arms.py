@@ -5,20 +5,18 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import NOW, Traffic, hours
 
-from optimizer.aggregates import HISTOGRAM
+from optimizer.aggregates import HISTOGRAM, merge, unpack_histogram
 from optimizer.metrics import HOUR_S
 from optimizer.statistics import arms
 from optimizer.statistics.quantiles import exceedance_count, quantile, snap_to_edge
+from scenes import NOW, Traffic, hours
 
 TWO = {("a", "x"): Traffic(n=50, labels=5), ("b", "y"): Traffic(n=80, labels=9, latency_ms=90.0)}
 
 
-def dense(blobs: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    records = np.concatenate([np.frombuffer(blob, dtype=arms.RECORD) for blob in blobs])
-    bucket, inverse = np.unique(records["bucket"], return_inverse=True)
-    return bucket, np.bincount(inverse, weights=records["count"]).astype(np.int64)
+def dense(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return unpack_histogram(merge(frame, by=("target",))[HISTOGRAM].iloc[0])
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 0.95, 0.99, 1.0])
@@ -27,9 +25,7 @@ def test_many_sparse_histograms_have_the_quantiles_of_each_alone(q: float) -> No
 
     many = arms.quantiles_ms(arms.pooled(frame, ("target",)), q)
 
-    alone = [
-        quantile(*dense(frame[frame["target"] == name][HISTOGRAM]), q) for name in ("a", "b")
-    ]
+    alone = [quantile(*dense(frame[frame["target"] == name]), q) for name in ("a", "b")]
     np.testing.assert_allclose(many, alone, rtol=1e-12)
 
 
@@ -40,7 +36,7 @@ def test_slower_than_counts_what_each_histogram_alone_counts() -> None:
     many = arms.slower_than(arms.pooled(frame, ("target",)), edges)
 
     for name, edge, count in zip(("a", "b"), edges, many, strict=True):
-        assert count == exceedance_count(*dense(frame[frame["target"] == name][HISTOGRAM]), edge)
+        assert count == exceedance_count(*dense(frame[frame["target"] == name]), edge)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -56,7 +52,12 @@ def test_order_of_rows_changes_nothing(seed: int) -> None:
 def test_a_torn_histogram_makes_only_its_own_group_unknown() -> None:
     frame = hours(TWO, span=2)
     torn = frame.assign(
-        **{HISTOGRAM: [b[:-3] if t == "a" else b for t, b in zip(frame["target"], frame[HISTOGRAM], strict=True)]}
+        **{
+            HISTOGRAM: [
+                b[:-3] if t == "a" else b
+                for t, b in zip(frame["target"], frame[HISTOGRAM], strict=True)
+            ]
+        }
     )
 
     p95 = arms.quantiles_ms(arms.pooled(torn, ("target",)), 0.95)

@@ -1,23 +1,19 @@
 """The cost-constrained choice: who may be proposed, who never, and what a scale may change."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import LARGE, NOW, SMALL, WEAK, Traffic, World, arm
 
 from optimizer.evidence import Anchor, Considered, Past, Scene
 from optimizer.policy import Goal, Guardrail, Policy, SafetyLimits
 from optimizer.statistics.outlook import chance_above
 from optimizer.strategies import Pareto
 from optimizer.strategies.pareto import Settings
-from optimizer.targets import Target
+from scenes import LARGE, NOW, SMALL, WEAK, Traffic, World, arm
 
 LONG = Policy(hold_expires_after=timedelta(days=30))
 
@@ -42,6 +38,16 @@ def test_a_published_arm_that_is_as_good_and_cheaper_is_proposed_to_be_explored(
     assert proposal.expected.cost_reduction_pct == pytest.approx(90)
     assert proposal.expected.confidence is None
     assert proposal.expected.daily_saving_usd == pytest.approx(24 * 1000 * 0.0036)
+
+
+def test_the_cheapest_feasible_arm_is_taken_and_the_others_are_named() -> None:
+    dearer = arm("dearer", price=(1.0, 4.0), quality=0.95)
+    scene = World(arms={"support": (LARGE, dearer, SMALL)}).scene()
+
+    (proposal,) = Pareto()(scene, ())
+
+    assert proposal.candidate == "small"
+    assert {r.arm: r.reason for r in proposal.rejected} == {"dearer": "costlier"}
 
 
 def test_own_traffic_beats_what_is_published() -> None:
@@ -88,7 +94,7 @@ def test_without_a_quality_guardrail_a_price_alone_is_still_no_evidence() -> Non
     ],
 )
 def test_the_reason_against_an_arm_is_named(change: dict[str, Any], reason: str) -> None:
-    known = {"price": (0.25, 1.0), "quality": 0.9} | change
+    known: dict[str, Any] = {"price": (0.25, 1.0), "quality": 0.9} | change
     world = World(arms={"support": (LARGE, arm("other", **known))})
 
     assert considered(world.scene()).proposal is None
@@ -186,139 +192,6 @@ def test_a_cheaper_but_slower_and_worse_arm_loses_to_none_but_its_dominator() ->
     assert {r.arm: r.reason for r in proposal.rejected} == {"twin": "dominated"}
 
 
-candidates = st.lists(
-    st.tuples(
-        st.floats(0.05, 5.0),
-        st.floats(0.5, 1.0),
-        st.floats(100.0, 2000.0),
-        st.sampled_from([0, 50, 1000, 10**8]),
-    ),
-    min_size=1,
-    max_size=5,
-)
-
-
-def catalogue(drawn: Sequence[tuple[float, float, float, int]]) -> dict[str, Any]:
-    made = [
-        arm(f"arm{i}", price=(price, 4 * price), quality=quality, n=n, latency_ms=latency)
-        for i, (price, quality, latency, n) in enumerate(drawn)
-    ]
-    base = arm("large", price=(2.5, 10.0), quality=0.9, n=1000, latency_ms=800.0)
-    return {"support": (base, *made)}
-
-
-@given(drawn=candidates)
-def test_a_dominated_arm_is_never_proposed(drawn: Sequence[tuple[float, float, float, int]]) -> None:
-    scene = World(arms=catalogue(drawn), policy=LONG, span=12).scene()
-
-    proposals = Pareto()(scene, ())
-
-    for proposal in proposals:
-        price, quality, latency, n = drawn[int(proposal.candidate.removeprefix("arm"))]
-        for i, (other_price, other_quality, other_latency, other_n) in enumerate(drawn):
-            if f"arm{i}" != proposal.candidate and min(n, other_n) == 10**8:
-                assert not (
-                    other_price < price
-                    and other_quality > quality + 0.001
-                    and other_latency < latency
-                )
-
-
-@given(drawn=candidates)
-def test_a_proposal_is_cheaper_and_not_published_as_worse(
-    drawn: Sequence[tuple[float, float, float, int]],
-) -> None:
-    scene = World(arms=catalogue(drawn), policy=LONG, span=12).scene()
-
-    for proposal in Pareto()(scene, ()):
-        price, quality, _, n = drawn[int(proposal.candidate.removeprefix("arm"))]
-        smoothed = (quality * n + 0.5) / (n + 1)
-        spread = np.sqrt((smoothed * (1 - smoothed) / n if n else 0) + 0.09 / 1000)
-        assert price < 2.5 * 0.95 + 1e-9
-        assert quality - 0.9 + 0.02 + 1.65 * spread >= -1e-4
-        assert {r.arm for r in proposal.rejected} | {proposal.candidate, "large"} == {
-            a.name for a in scene.targets["support"].arms
-        }
-
-
-@given(drawn=candidates, power=st.sampled_from([-6, -3, 3]))
-def test_the_scale_of_money_changes_no_choice(
-    drawn: Sequence[tuple[float, float, float, int]], power: int
-) -> None:
-    scale = 10.0**power
-    scaled = [(price * scale, *rest) for price, *rest in drawn]
-
-    def plan(values: Any, factor: float) -> Any:
-        arms = catalogue(values)
-        base = arm(
-            "large", price=(2.5 * factor, 10.0 * factor), quality=0.9, n=1000, latency_ms=800.0
-        )
-        usd = 1.0 * factor  # exact in nano-dollars at every scale
-        traffic = {("support", "large"): Traffic(cost_usd=usd)}
-        world = World(
-            arms={"support": (base, *arms["support"][1:])}, traffic=traffic, policy=LONG, span=12
-        )
-        return [
-            (each.target, each.proposal and each.proposal.candidate, [r.arm + r.reason for r in each.rejected])
-            for each in Pareto().consider(world.scene(), ())
-        ]
-
-    assert plan(scaled, scale) == plan(drawn, 1.0)
-
-
-NAMES = ("support", "search", "mail")
-
-
-def three() -> World:
-    traffic = {(name, "large"): Traffic() for name in NAMES}
-    return World(arms=dict.fromkeys(NAMES, (LARGE, SMALL, WEAK)), traffic=traffic, span=24)
-
-
-@given(order=st.permutations(NAMES), seed=st.integers(0, 2**32 - 1))
-def test_permuting_targets_arms_and_rows_changes_nothing(order: Sequence[str], seed: int) -> None:
-    scene = three().scene()
-    arms = tuple(np.random.default_rng(seed).permutation(np.array((LARGE, SMALL, WEAK), dtype=object)))
-    mixed = dataclasses.replace(
-        scene,
-        targets={
-            name: dataclasses.replace(scene.targets[name], arms=arms) for name in order
-        },
-        hours=scene.hours.sample(frac=1, random_state=seed),
-    )
-
-    assert Pareto().consider(mixed, ()) == Pareto().consider(scene, ())
-
-
-def spoiled(kind: str) -> Mapping[str, Any]:
-    scene = three().scene()
-    bad = scene.hours["target"] == "mail"
-    if kind == "negative":
-        return {"hours": scene.hours.assign(n_failed=np.where(bad, -5, scene.hours["n_failed"]))}
-    if kind == "huge":
-        return {"hours": scene.hours.assign(cost_nusd=np.where(bad, 2**60, scene.hours["cost_nusd"]))}
-    if kind == "torn":
-        torn = [b[:-1] if x else b for x, b in zip(bad, scene.hours["histogram"], strict=True)]
-        return {"hours": scene.hours.assign(histogram=torn)}
-    if kind == "no_policy":
-        return {"policies": {k: v for k, v in scene.policies.items() if k != "mail"}}
-    if kind == "no_such_arm":
-        return {"baselines": {**scene.baselines, "mail": "gone"}}
-    return {"hours": scene.hours[~bad]}
-
-
-@pytest.mark.parametrize(
-    "kind", ["negative", "huge", "torn", "no_policy", "no_such_arm", "silent"]
-)
-def test_a_bad_target_leaves_the_others_proposals_unchanged(kind: str) -> None:
-    good = three().scene()
-    bad = dataclasses.replace(good, **spoiled(kind))
-
-    others = [p for p in Pareto()(good, ()) if p.target != "mail"]
-
-    assert [p for p in Pareto()(bad, ()) if p.target != "mail"] == others
-    assert len(others) == 2
-
-
 def test_safety_limits_the_baseline_breaks_too_do_not_stop_an_improvement() -> None:
     policy = dataclasses.replace(LONG, safety=SafetyLimits(failure_rate_max=0.005))
     better = arm("better", price=(0.25, 1.0), quality=0.9, failure_rate=0.007)
@@ -332,16 +205,15 @@ def test_safety_limits_the_baseline_breaks_too_do_not_stop_an_improvement() -> N
 
 
 def test_consider_and_call_agree() -> None:
-    scene = three().scene()
+    scene = World().scene()
 
     proposals = [c.proposal for c in Pareto().consider(scene, ()) if c.proposal is not None]
 
     assert tuple(proposals) == Pareto()(scene, ())
+    assert len(proposals) == 1
 
 
-@given(
-    value=st.floats(-1, 1), variance=st.floats(0, 1), limit=st.floats(-1, 1)
-)
+@given(value=st.floats(-1, 1), variance=st.floats(0, 1), limit=st.floats(-1, 1))
 def test_a_chance_and_its_opposite_sum_to_one(value: float, variance: float, limit: float) -> None:
     above = float(chance_above(value, variance, limit))
     below = float(chance_above(-value, variance, -limit))
@@ -355,15 +227,8 @@ def test_settings_out_of_range_cannot_be_built(bad: dict[str, Any]) -> None:
         Settings(**bad)
 
 
-def test_a_target_s_arms_are_json_able_reasons() -> None:
-    text = json.dumps([dataclasses.asdict(r) for r in considered(World().scene()).rejected])
-
-    assert "nan" not in text.lower()
-
-
 def test_no_target_means_no_proposal() -> None:
     scene = dataclasses.replace(World().scene(), targets={})
 
     assert Pareto().consider(scene, ()) == ()
     assert Pareto()(scene, ()) == ()
-    assert Target(name="t", arms=(LARGE,), baseline="large").baseline == "large"

@@ -12,28 +12,33 @@ from typing import Any
 
 import pytest
 
+import one_tick
 from killing import POINTS
+from one_tick import take
 from optimizer.decision import State, event_hash
+from optimizer.errors import ConflictError
+from optimizer.evidence import DecisionId
 from optimizer.loop.reconcile import reconcile
 from rollout_scene import HOUR, START, TARGET, acting, equipment, propose, put, traffic
 
-SUPPORT = Path(__file__).parents[1] / "support"
-ROOT = SUPPORT.parents[1]
+SUPPORT = Path(one_tick.__file__).parent
 GOOD = {"small": 0.8, "large": 0.8}
 BAD = {"small": 0.5, "large": 0.8}
 
 
-def run(directory: Path, decision: str, now: datetime, run_id: str, point: str = "") -> int:
-    """Take one tick in a process of its own; its exit code, negative = the signal it died of."""
-    command = [sys.executable, str(SUPPORT / "one_tick.py"), str(directory), decision]
-    command += [now.isoformat(), run_id, *([point] if point else [])]
-    path = os.pathsep.join([str(ROOT), str(SUPPORT)])
+def kill(directory: Path, decision: str, now: datetime, run_id: str, point: str) -> int:
+    """Let a process of its own take the tick and die at that point; the signal it died of."""
+    command = [sys.executable, one_tick.__file__, str(directory), decision, now.isoformat()]
+    path = os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)])
     done = subprocess.run(
-        command, check=False, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+        [*command, run_id, point],
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
     )
-    if done.returncode not in {0, 3, -signal.SIGKILL}:
-        raise AssertionError(done.stderr)
-    return done.returncode
+    assert done.returncode < 0, done.stderr
+    return -done.returncode
 
 
 # The walk: (name, moment, quality of the two arms until then).
@@ -47,7 +52,7 @@ WALKS: dict[str, list[datetime]] = {
 }
 
 
-def prepared(tmp_path: Path, walk: str) -> tuple[Path, str, datetime]:
+def prepared(tmp_path: Path, walk: str) -> tuple[Path, DecisionId, datetime]:
     """A directory in which everything but the walk's last tick has happened."""
     place = tmp_path / "walk"
     place.mkdir()
@@ -58,11 +63,11 @@ def prepared(tmp_path: Path, walk: str) -> tuple[Path, str, datetime]:
     put(given, traffic(START, START + 8 * HOUR, quality=quality))
     *earlier, last = WALKS[walk]
     for index, moment in enumerate(earlier):
-        assert run(place, decision.id, moment, f"earlier-{index}") == 0
+        take(place, decision.id, moment, f"earlier-{index}")
     return place, decision.id, last
 
 
-def end_state(place: Path, decision: str) -> dict[str, Any]:
+def end_state(place: Path, decision: DecisionId) -> dict[str, Any]:
     """Everything that must be the same: decision, events, intents, gateway; without chain and run."""
     given = equipment(place)
     ledger = given.ledger
@@ -87,38 +92,44 @@ TIMES = {"stage_entered_at", "evidence_from", "deployed_at", "ended_at"}
 """What a later run may stamp later; a retry of the same run stamps the same."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("later", [False, True], ids=["same-run-retried", "next-run"])
-@pytest.mark.parametrize("walk", ["start", "advance", "promote", "settle", "roll_back"])
-def test_the_next_run_ends_where_an_undisturbed_one_does(
-    tmp_path: Path, walk: str, later: bool
-) -> None:
-    place, decision, last = prepared(tmp_path, walk)
-    untouched = tmp_path / "undisturbed"
-    shutil.copytree(place, untouched)
-    assert run(untouched, decision, last, "last") == 0
+@pytest.fixture(scope="module", params=["start", "advance", "promote", "settle", "roll_back"])
+def walked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, DecisionId, datetime, dict[str, Any]]:
+    """A walk before its last tick, and the end state of an undisturbed one."""
+    place, decision, last = prepared(tmp_path_factory.mktemp(request.param), request.param)
+    untouched = shutil.copytree(place, place.parent / "undisturbed")
+    take(untouched, decision, last, "last")
     wanted = end_state(untouched, decision)
     assert wanted["open"] == []
+    return place, decision, last, wanted
 
-    for point in POINTS:
-        killed = tmp_path / point.replace(":", "-")
-        shutil.copytree(place, killed)
-        assert run(killed, decision, last, "last", point) == -signal.SIGKILL, point
-        # A retry is the same run and holds its own lease; the next run waits the lease out.
-        moment = last + timedelta(minutes=10) if later else last
-        assert run(killed, decision, moment, "next" if later else "last") == 0
 
-        assert end_state(killed, decision) == wanted, point
-        shutil.rmtree(killed)
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_the_next_run_ends_where_an_undisturbed_one_does(
+    tmp_path: Path, walked: tuple[Path, DecisionId, datetime, dict[str, Any]], point: str
+) -> None:
+    before, decision, last, wanted = walked
+    place = shutil.copytree(before, tmp_path / "killed")
+    assert kill(place, decision, last, "last", point) == signal.SIGKILL
+    other = shutil.copytree(place, tmp_path / "other")
+
+    # A retry is the same run and holds its own lease; another run has to wait the lease out.
+    take(place, decision, last, "last")
+    take(other, decision, last + timedelta(minutes=10), "next", as_of=last)
+
+    assert end_state(place, decision) == wanted
+    assert end_state(other, decision) == wanted
 
 
 def test_a_killed_start_is_finished_by_the_next_run(tmp_path: Path) -> None:
     place, decision, last = prepared(tmp_path, "start")
-    assert run(place, decision, last, "last", "after:apply") == -signal.SIGKILL
+    assert kill(place, decision, last, "last", "after:apply") == signal.SIGKILL
     given = equipment(place)
     assert len(given.ledger.effects.open_intents()) == 1
 
-    assert run(place, decision, last, "last") == 0
+    take(place, decision, last, "last")
 
     assert given.ledger.effects.open_intents() == []
     found = given.ledger.decisions.get(decision)
@@ -133,9 +144,10 @@ def test_a_killed_start_is_finished_by_the_next_run(tmp_path: Path) -> None:
 
 def test_another_run_waits_while_the_lease_of_a_killed_one_lasts(tmp_path: Path) -> None:
     place, decision, last = prepared(tmp_path, "start")
-    assert run(place, decision, last, "first", "after:begin") == -signal.SIGKILL
+    assert kill(place, decision, last, "first", "after:begin") == signal.SIGKILL
 
-    assert run(place, decision, last + timedelta(minutes=1), "second") == 3
-    assert run(place, decision, last + timedelta(minutes=10), "third") == 0
+    with pytest.raises(ConflictError, match="another run is acting"):
+        take(place, decision, last + timedelta(minutes=1), "second")
+    take(place, decision, last + timedelta(minutes=10), "third")
 
     assert equipment(place).ledger.effects.open_intents() == []

@@ -1,4 +1,4 @@
-"""How often the judge errs, on worlds of known truth: many rollouts, looked at after every window."""
+"""How often the judge errs, on worlds of known truth: many rollouts, a look after every window."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ Claim = Callable[[Verdict], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many of n rollouts ever met a claim, and the look at which each first did (-1 = never)."""
+    """The look at which each of n rollouts first met a claim, -1 = never, shape (n,)."""
 
     first: np.ndarray
 
@@ -117,7 +117,7 @@ def test_no_verdict_promotes_a_few_arms_that_are_worse_by_the_margin() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_harmless_rollouts_are_rolled_back_in_at_most_five_percent(cell: str) -> None:
-    tally = ever(failed, CELLS[cell], rollouts=2_000, looks=12)
+    tally = ever(failed, CELLS[cell], rollouts=2_000, looks=8)
 
     assert tally.share_limits[1] <= 0.065
 
@@ -133,9 +133,7 @@ def test_requests_of_long_sessions_taken_as_independent_would_break_the_bound() 
         windows=24,
         step_s=STEP_S,
     )
-    failures, sizes = (
-        frame[name].to_numpy().reshape(1_000, 2, 24) for name in ("n_failed", "n")
-    )
+    failures, sizes = (frame[name].to_numpy().reshape(1_000, 2, 24) for name in ("n_failed", "n"))
 
     path = log_evalue_path(
         exact_increments(failures[:, 1], sizes[:, 1], failures[:, 0], sizes[:, 0])
@@ -170,7 +168,7 @@ def test_an_arm_worse_by_the_margin_passes_in_at_most_five_percent(
     rail = Guardrail(metric=metric, margin=margin, relative=metric == "latency_ms")
     policy = replace(POLICY, guardrails=(rail,))
 
-    tally = ever(passed(metric), world, rollouts=2_000, looks=12, policy=policy)
+    tally = ever(passed(metric), world, rollouts=1_000, looks=8, policy=policy)
 
     assert tally.share_limits[1] <= 0.06
 
@@ -179,7 +177,7 @@ def test_an_arm_worse_by_the_margin_passes_in_at_most_five_percent(
 def test_threefold_failures_are_caught_in_nearly_every_rollout() -> None:
     worse = replace(SAME, failure=(0.02, 0.06))
 
-    tally = ever(failed, worse, rollouts=500, looks=20)
+    tally = ever(failed, worse, rollouts=250, looks=20, at=range(3, 20, 4))
 
     assert tally.share_limits[0] >= 0.98
 

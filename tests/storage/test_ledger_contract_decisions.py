@@ -38,7 +38,7 @@ from optimizer.evidence import (
 from optimizer.ports import Ledger, Look
 from optimizer.storage import SqlLedger
 
-ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 FRESH = count()
 
 

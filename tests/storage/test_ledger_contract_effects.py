@@ -16,7 +16,7 @@ from optimizer.errors import ConflictError
 from optimizer.ports import Lease, Snapshot
 from optimizer.storage import SqlLedger
 
-ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 FRESH = count()
 
 

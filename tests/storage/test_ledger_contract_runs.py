@@ -10,7 +10,7 @@ from ledger_samples import MINUTE, NOW, of
 from optimizer.evidence import Insight, Severity
 from optimizer.storage import SqlLedger
 
-ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+ANY_RECORD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 FRESH = count()
 
 

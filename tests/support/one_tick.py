@@ -1,6 +1,6 @@
-"""A process of its own that takes one step of a rollout, and may be told to die on the way.
+"""One tick of a rollout: in this process, or in one that kills itself on the way.
 
-``python one_tick.py DIRECTORY DECISION NOW(ISO) RUN_ID [POINT]``
+``python one_tick.py DIRECTORY DECISION NOW RUN POINT``
 """
 
 import sys
@@ -8,35 +8,38 @@ from datetime import datetime
 from pathlib import Path
 
 from killing import Killing, KillingLedger
-from optimizer.errors import ConflictError
+from optimizer.evidence import DecisionId
 from optimizer.loop.reconcile import reconcile
 from optimizer.loop.steps import tick
 from optimizer.storage import SqlLedger
 from rollout_scene import acting, equipment, file_gateway
 
 
-def main() -> int:
-    directory, decision_id, now_text, run_id, *rest = sys.argv[1:]
-    now = datetime.fromisoformat(now_text)
-    point = rest[0] if rest else ""
-    place = Path(directory)
-    ledger = SqlLedger.open(f"sqlite:///{place / 'ledger.db'}")
+def take(
+    directory: Path,
+    decision_id: str,
+    now: datetime,
+    run_id: str,
+    *,
+    as_of: datetime | None = None,
+) -> None:
+    """Reconcile and tick, as every run does; ``as_of`` earlier than ``now`` is a late run."""
+    given = equipment(directory, now=now)
+    reconcile(given, acting=acting(now, run_id))
+    tick(given, DecisionId(decision_id), acting=acting(now, run_id), as_of=as_of or now)
+
+
+def die(directory: Path, decision_id: str, now: datetime, run_id: str, point: str) -> None:
+    """Tick, and kill this very process at the point."""
+    ledger = SqlLedger.open(f"sqlite:///{directory / 'ledger.db'}")
     given = equipment(
-        place,
+        directory,
         now=now,
         ledger=KillingLedger(ledger, point),  # type: ignore[arg-type] - passes everything on
-        gateway=Killing(file_gateway(place, now), point),  # type: ignore[arg-type] - as above
+        gateway=Killing(file_gateway(directory, now), point),  # type: ignore[arg-type] - as above
     )
-    who = acting(now, run_id)
-    if not point:
-        reconcile(given, acting=who)
-    try:
-        tick(given, decision_id, acting=who, as_of=now)
-    except ConflictError as error:
-        print(f"held: {error}", file=sys.stderr)  # noqa: T201 - the parent reads it
-        return 3
-    return 0
+    tick(given, DecisionId(decision_id), acting=acting(now, run_id), as_of=now)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    die(Path(sys.argv[1]), sys.argv[2], datetime.fromisoformat(sys.argv[3]), *sys.argv[4:])

@@ -138,14 +138,12 @@ def traffic(
     for window_s in range(int(start.timestamp()), int(end.timestamp()), GRAIN_S):
         for slice_name, arm in (("canary", "small"), ("control", "large")):
             found.append(
-                _grain(
-                    rng, window_s, slice_name, arm, rows, quality[arm], failing[arm], cost[arm]
-                )
+                _grain(rng, window_s, slice_name, arm, rows, quality[arm], failing[arm], cost[arm])
             )
     return pd.DataFrame(found).sort_values(list(KEYS), ignore_index=True)
 
 
-def _grain(  # noqa: PLR0913 - a grain has this many independent facts
+def _grain(
     rng: np.random.Generator,
     window_s: int,
     slice_name: str,

@@ -36,8 +36,8 @@ class World:
     """What is true of control and canary (in this order) of every target.
 
     requests: mean per arm and window; session: mean requests of a session; span: windows over which
-    a session's requests are spread; icc: how alike a session's failures and scores are; sigma: of the
-    logarithm of cost and latency; labelled: share of answered requests with a score.
+    a session's requests are spread; icc: how alike a session's failures and scores are; sigma: of
+    the logarithm of cost and latency; labelled: share of answered requests with a score.
     """
 
     requests: Pair = (200.0, 200.0)

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
+from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS, pack_histogram
 from optimizer.evidence import Scene
 from optimizer.metrics import HOUR_S
 from optimizer.policy import Policy
-from optimizer.statistics.arms import RECORD
 from optimizer.statistics.quantiles import bucket_of
 from optimizer.targets import Arm, ModelConfig, Price, Prior, Target
 
@@ -48,8 +47,6 @@ def summed(traffic: Traffic) -> dict[str, Any]:
     log_ms = np.round(np.log(latency) * 1e6).astype(np.int64)
     squares = np.round(np.log(latency) ** 2 * 1e6).astype(np.int64)
     bucket, count = np.unique(bucket_of(latency), return_counts=True)
-    records = np.zeros(len(bucket), dtype=RECORD)
-    records["bucket"], records["count"] = bucket, count
     priced = 0 if traffic.cost_usd is None else (traffic.n if traffic.failed_priced else answered)
     usd = traffic.cost_usd or 0.0
     log_usd = np.log(usd) - traffic.cost_sigma**2 / 2 if usd > 0 else 0.0
@@ -75,7 +72,7 @@ def summed(traffic: Traffic) -> dict[str, Any]:
         "quality_e6": round(ones * 1e6),
         # Scores of 0 and 1: the widest spread there is.
         "quality_sq_e9": round(ones * 1e9),
-        HISTOGRAM: records.tobytes(),
+        HISTOGRAM: pack_histogram(bucket, count),
         CLUSTERS: b"",
     }
 
@@ -136,12 +133,10 @@ class World:
     traffic: dict[tuple[str, str], Any] = field(
         default_factory=lambda: {("support", "large"): Traffic()}
     )
-    arms: dict[str, tuple[Arm, ...]] = field(
+    arms: Mapping[str, tuple[Arm, ...]] = field(
         default_factory=lambda: {"support": (LARGE, SMALL, WEAK)}
     )
-    policy: Policy = field(
-        default_factory=lambda: Policy(hold_expires_after=timedelta(hours=72))
-    )
+    policy: Policy = field(default_factory=lambda: Policy(hold_expires_after=timedelta(hours=72)))
     policies: dict[str, Policy] = field(default_factory=dict)
     now: datetime = NOW
     span: int = 48

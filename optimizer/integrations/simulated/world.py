@@ -85,6 +85,8 @@ class SimulatedWorld:
                 for target in self.targets
             },
             check_every_s=0.0,
+            # Publisher and readers live in the same simulated time.
+            clock=lambda: float(self._step),
         )
 
     @property
