@@ -58,7 +58,7 @@ class Size:
     quick: bool = False
 
 
-FULL: Final = Size(seeds=20, hours=336, at_margin=670, beyond=370, real_each=16)
+FULL: Final = Size(seeds=20, hours=168, at_margin=670, beyond=370, real_each=16)
 QUICK: Final = Size(seeds=2, hours=60, at_margin=20, beyond=20, real_each=1, quick=True)
 
 

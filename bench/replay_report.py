@@ -149,13 +149,19 @@ def _setting(report: Report) -> str:
         + "` on CodeRouterBench (arXiv 2606.22902, MIT): "
         f"{len(bench.targets)} targets, {len(bench.models)} arms, {rows} cells of measured rows. "
         f"Every target starts on {BASELINE}; the other arms have a list price and a prior, the "
-        "model's mean on the *other* targets, never on its own. "
+        "model's mean on the *other* targets, never on its own, worth "
+        f"{_worth(bench)} answers each because models differ by target. "
         f"{len(report.savings[0].results)} seeds, {report.hours} hours each, the cost of trying "
         f"included. {bench.no_cost} rows without a token record have no known cost and "
         f"{bench.no_latency} of latency 0 no known latency; they keep their score. Guardrails: "
         "quality (margin as stated, anchored) and failures; latency is left free, because the "
         "benchmark ran offline and cut its slowest requests off. Intervals are 95 % over seeds."
     )
+
+
+def _worth(bench: Benchmark) -> str:
+    worth = {arm.prior.n for arms in bench.arms.values() for arm in arms if arm.prior is not None}
+    return f"{min(worth)} to {max(worth)}"
 
 
 def _savings_table(report: Report) -> str:

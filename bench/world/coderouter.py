@@ -105,11 +105,12 @@ def read(folder: Path) -> Benchmark:
 def _arm(item: Mapping[str, object], target: str, rows: pd.DataFrame) -> Arm:
     """The arm with its price, and as its prior the mean of the model's means on the other targets.
 
-    The target's own mean is the truth and stays hidden, so that a prior may be wrong.
+    The target's own rows are the truth and stay hidden, so that a prior may be wrong.
     """
     name = str(item["model"])
-    known = rows[(rows["model"] == name) & (rows["dimension"] != target)]
-    means = known.groupby("dimension")[["score", "latency_ms"]].mean().mean()
+    elsewhere = rows[rows["dimension"] != target]
+    means = elsewhere[elsewhere["model"] == name].groupby("dimension")[["score", "latency_ms"]]
+    known = means.mean().mean()
     return Arm(
         name=name,
         config=ModelConfig(model=name, provider=str(item["provider"])),
@@ -118,9 +119,24 @@ def _arm(item: Mapping[str, object], target: str, rows: pd.DataFrame) -> Arm:
             output_usd_per_mtok=float(str(item["output_per_1m"])),
         ),
         prior=Prior(
-            quality=float(means["score"]),
-            n=len(known),
-            latency_ms=float(means["latency_ms"]),
+            quality=float(known["score"]),
+            n=_worth(elsewhere),
+            latency_ms=float(known["latency_ms"]),
             source="CodeRouterBench, the other targets",
         ),
     )
+
+
+def _worth(elsewhere: pd.DataFrame) -> int:
+    """How many answers on a new target the means of other targets are worth.
+
+    Models differ from the baseline by other amounts on every target. The gap on a new one is
+    known up to ``s^2 (1 + 1/k)``, s^2 the variance of the gaps over the k known targets; n answers
+    of each of two arms tell it up to ``2 q (1 - q) / n``. Hundreds of answers on other tasks say no
+    more.
+    """
+    table = elsewhere.pivot_table(index="dimension", columns="model", values="score")
+    gaps = table.drop(columns=BASELINE).sub(table[BASELINE], axis=0)
+    spread = float(gaps.var(ddof=1).mean()) * (1.0 + 1.0 / len(gaps))
+    level = float(table.to_numpy().mean())
+    return max(1, round(2.0 * level * (1.0 - level) / spread)) if spread > 0 else len(elsewhere)

@@ -113,7 +113,7 @@ class MemoryDecisions:
 
     leases: MemoryLeases
     stored: dict[DecisionId, Decision] = field(default_factory=dict)
-    outcomes: dict[str, tuple[Proposal, str, str]] = field(default_factory=dict)
+    outcomes: dict[str, tuple[datetime, tuple[Proposal, str, str]]] = field(default_factory=dict)
     logs: dict[DecisionId, list[Event]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[DecisionId, list[Look]] = field(default_factory=lambda: defaultdict(list))
     charged: dict[tuple[DecisionId, str], Anchor] = field(default_factory=dict)
@@ -122,11 +122,11 @@ class MemoryDecisions:
     def add_proposals(self, at: datetime, proposals: Sequence[tuple[Proposal, str, str]]) -> None:
         """Store each proposal with what became of it; same id = no change."""
         for outcome in proposals:
-            self.outcomes.setdefault(outcome[0].id, outcome)
+            self.outcomes.setdefault(outcome[0].id, (at, outcome))
 
     def proposals(self, *, since: datetime) -> Sequence[tuple[Proposal, str, str]]:
-        """All stored proposals: a replay keeps no time beside their ids."""
-        return list(self.outcomes.values())
+        """Stored proposals with outcome and reason, oldest first."""
+        return [outcome for at, outcome in self.outcomes.values() if at >= since]
 
     def create(self, decision: Decision, events: Sequence[Event]) -> bool:
         """Store a new decision; False if its target has one in flight or the id exists."""

@@ -4,6 +4,7 @@ Sources are asked for their first batch and gateways are read: no cursor and no 
 Opening the database migrates it where ``database.auto_migrate`` says so, as every command does.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -101,8 +102,6 @@ def _spool(directory: Path) -> Finding:
 
 
 def _writable(directory: Path) -> bool:
-    import os
-
     return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
 
 

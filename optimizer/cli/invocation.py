@@ -1,7 +1,6 @@
 """One invocation: which configuration, for whom, when, and how answers are written."""
 
 import getpass
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,7 +75,7 @@ class Invocation:
         """
         from optimizer import settings, wiring
 
-        server = settings.prefect_server(os.environ)
+        server = settings.prefect_server()
         if server is None:
             msg = "--dispatch needs PREFECT_API_URL, for example http://127.0.0.1:4200/api"
             raise Refused(msg)

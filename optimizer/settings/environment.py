@@ -5,6 +5,7 @@ expected the value is taken as it stands; elsewhere it is read as YAML: ``[a, b]
 """
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -125,14 +126,17 @@ class PrefectServer:
         return f"PrefectServer(api_url={self.api_url!r})"
 
 
-def prefect_server(environment: Mapping[str, str]) -> PrefectServer | None:
+def prefect_server(environment: Mapping[str, str] | None = None) -> PrefectServer | None:
     """The server that PREFECT_API_URL names; None = there is none.
+
+    ``environment`` None is the process's own.
 
     Examples:
         >>> prefect_server({"PREFECT_API_URL": "http://127.0.0.1:4200/api"})
         PrefectServer(api_url='http://127.0.0.1:4200/api')
     """
-    url = environment.get("PREFECT_API_URL", "")
+    found = os.environ if environment is None else environment
+    url = found.get("PREFECT_API_URL", "")
     if not url:
         return None
-    return PrefectServer(api_url=url, auth=environment.get("PREFECT_API_AUTH_STRING") or None)
+    return PrefectServer(api_url=url, auth=found.get("PREFECT_API_AUTH_STRING") or None)

@@ -1,14 +1,13 @@
 """Read the file and the environment into checked settings, and say where each problem stands."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import yaml
 
 from optimizer.errors import ConfigError
 from optimizer.settings import domain
@@ -90,4 +89,6 @@ def load_text(text: str, path: Path, environment: Mapping[str, str]) -> Loaded:
 
 
 def _fingerprint(merged: Mapping[str, Any]) -> str:
-    return hashlib.sha256(yaml.safe_dump(dict(merged), sort_keys=True).encode()).hexdigest()
+    # Moments are the only values of YAML that JSON does not know.
+    text = json.dumps(merged, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

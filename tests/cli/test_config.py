@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from flows.cli import ENTRIES
 from house import ROOT
 from optimizer.cli import group
 from optimizer.settings import load
@@ -128,3 +129,13 @@ def test_the_schema_is_json_and_the_page_is_the_one_in_the_docs() -> None:
     assert json.loads(run("schema").stdout)["title"] == "optimizer.yaml"
     page = run("schema", "--format", "markdown").stdout
     assert page == (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def test_serving_without_definitions_is_a_configuration_error(folder: Path) -> None:
+    (folder / "optimizer.yaml").write_text("")
+
+    result = CliRunner().invoke(group(ENTRIES), ["serve", "--definitions", "none.yaml"])
+
+    assert result.exit_code == 2
+    assert "none.yaml: no such file" in result.stderr
+    assert not (folder / ".llmopt").exists()

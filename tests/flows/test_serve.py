@@ -16,9 +16,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from flows.cli import ENTRIES
 from house import ROOT
 from optimizer import settings, wiring
+from optimizer.cli import group
 
 pytestmark = pytest.mark.slow
 
@@ -239,6 +242,19 @@ def test_the_same_key_is_the_same_run(served: Served) -> None:
 
     assert first["id"] == second["id"]
     assert served.finished(first)["state_type"] in {"COMPLETED", "CANCELLED"}
+
+
+def test_a_command_starts_a_run_at_the_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", str(served.client.base_url))
+    arguments = ["--config", str(served.folder / "optimizer.yaml"), "guard", "--dispatch", "--json"]
+
+    result = CliRunner().invoke(group(ENTRIES), arguments)
+
+    assert result.exit_code == 0, result.output
+    run = served.client.get(f"/flow_runs/{json.loads(result.stdout)['run']}").json()
+    assert run["deployment_id"] == served.deployment("guard/guard")["id"]
 
 
 @pytest.mark.parametrize(
