@@ -1,6 +1,6 @@
 """What the demonstration shows in a terminal: the plan, the hours, and what came of them."""
 
-from collections import deque
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,13 @@ from rich.text import Text
 
 from optimizer import wiring
 from optimizer.decision import Decision, Event, State
+from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
 from optimizer.report import Disagreement, Figures
-from optimizer.report.page import percent, signed, usd, written
+from optimizer.report.page import percent, short, signed, usd, written
 from optimizer.report.story import WORDS
 
-LAST_EVENTS = 8
 COLOURS = {
     State.DEPLOYING: "cyan",
     State.DEPLOYED: "green",
@@ -36,10 +36,10 @@ COLOURS = {
 def opening(world: wiring.World, hours: int, seed: int, home: Path) -> RenderableType:
     """What is about to happen, and whether its questions can be answered."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("target", "arm in force", "alternatives"):
-        table.add_column(title)
-    for title in ("quality may lose", "scores an arm", "hours of canary"):
-        table.add_column(title, justify="right")
+    table.add_column("target", no_wrap=True)
+    table.add_column("arm in force, and alternatives")
+    for title in ("quality may\nlose", "scores\nan arm", "hours of\ncanary"):
+        table.add_column(title, justify="right", no_wrap=True)
     for target in world.targets:
         plan = next(
             row for row in world.plan if (row.target, row.metric) == (target.name, "quality")
@@ -47,8 +47,10 @@ def opening(world: wiring.World, hours: int, seed: int, home: Path) -> Renderabl
         longest = max(row.hours for row in world.plan if row.target == target.name)
         table.add_row(
             target.name,
-            target.baseline.name,
-            ", ".join(arm.name for arm in target.arms[1:]),
+            Text.assemble(
+                (target.baseline.name, "bold"),
+                ", " + ", ".join(arm.name for arm in target.arms[1:]),
+            ),
             f"{plan.margin:g}",
             f"{plan.requests:,}",
             f"{longest:.1f}",
@@ -76,8 +78,7 @@ class Screen:
         self._console = console
         self._hours = hours
         self._passed = 0
-        self._seen: dict[str, int] = {}
-        self._events: deque[Text] = deque(maxlen=LAST_EVENTS)
+        self._seen: dict[DecisionId, tuple[int, int]] = {}
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
@@ -99,23 +100,23 @@ class Screen:
     def update(self, equipment: Equipment, now: datetime) -> None:
         """Show the hour that has just passed."""
         self._passed += 1
+        fresh: list[tuple[datetime, Text]] = []
         for decision in equipment.ledger.decisions.find():
-            if self._seen.get(decision.id) != decision.version:
-                self._note(decision, equipment)
+            if self._seen.get(decision.id, (-1, 0))[0] != decision.version:
+                fresh += self._news(decision, equipment)
+        # Above the live view, so that the whole story can be read afterwards.
+        for _, line in sorted(fresh, key=lambda item: item[0]):
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
         if self._console.is_terminal:
             self._live.update(self._view(equipment, now))
 
-    def _note(self, decision: Decision, equipment: Equipment) -> None:
+    def _news(self, decision: Decision, equipment: Equipment) -> list[tuple[datetime, Text]]:
+        """What the decision's log has gained."""
         events = equipment.ledger.decisions.events(decision.id)
-        known = self._seen.get(f"{decision.id}:events", 0)
-        for event in events[known:]:
-            line = _line(decision, event)
-            if line is not None:
-                self._events.append(line)
-                # Above the live view, so that the whole story can be read afterwards.
-                self._console.print(line, soft_wrap=True)
-        self._seen[decision.id] = decision.version
-        self._seen[f"{decision.id}:events"] = len(events)
+        known = self._seen.get(decision.id, (-1, 0))[1]
+        self._seen[decision.id] = (decision.version, len(events))
+        lines = [(event.at, _line(decision, event)) for event in events[known:]]
+        return [(at, line) for at, line in lines if line is not None]
 
     def _view(self, equipment: Equipment, now: datetime) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
@@ -163,44 +164,26 @@ def _line(decision: Decision, event: Event) -> Text | None:
         (f"{event.at:%d %b %H:%M}  ", "dim"),
         f"{decision.target:<17}",
         (f"{what:<12}", style),
-        f"{decision.baseline} → {decision.candidate}: {event.reason}",
+        f"{decision.baseline} → {decision.candidate}: {short(decision, event.reason)}",
     )
 
 
 def table(figures: Figures) -> RenderableType:
-    """Targets and their sum."""
-    shown = Table(
-        title="What came of it",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=None,
-        pad_edge=False,
-    )
-    for title in ("target", "arm at start → end"):
-        shown.add_column(title)
-    for title in (
-        "requests",
-        "spent",
-        "without changes",
-        "net saving",
-        "quality before",
-        "quality change",
-    ):
-        shown.add_column(title, justify="right")
-    shown.add_column("decisions")
+    """Targets and their sum, and how the decisions ended."""
+    shown = _titled("What came of it")
+    shown.add_column("target", no_wrap=True)
+    shown.add_column("arm at start → end")
+    for title in ("requests", "spent", "without\nchanges", "net\nsaving", "quality\nchange"):
+        shown.add_column(title, justify="right", no_wrap=True)
     for t in figures.targets:
-        moved = t.first_arm if t.first_arm == t.last_arm else f"{t.first_arm} → {t.last_arm}"
         shown.add_row(
             t.target,
-            moved,
+            t.first_arm if t.first_arm == t.last_arm else f"{t.first_arm} → {t.last_arm}",
             f"{t.requests:,}",
             usd(t.spend_usd),
             usd(t.base_usd),
             Text(usd(t.net_usd), style="green" if t.net_usd > 0 else ""),
-            written(t.quality_before),
             written(t.quality_gap, sign=True),
-            ", ".join(f"{n} {name}" for name, n in t.outcomes.items()) or "none",
         )
     shown.add_section()
     shown.add_row(
@@ -211,19 +194,16 @@ def table(figures: Figures) -> RenderableType:
         usd(figures.total("base_usd")),
         Text(usd(figures.total("net_usd")), style="bold green"),
     )
-    return Group(Text(""), shown)
+    outcomes: Counter[str] = Counter()
+    for t in figures.targets:
+        outcomes.update(t.outcomes)
+    ended = ", ".join(f"{n} {name}" for name, n in outcomes.most_common()) or "none"
+    return Group(Text(""), shown, Text(f"Decisions: {ended}."))
 
 
 def caught(figures: Figures) -> RenderableType:
     """Canaries that were taken back."""
-    shown = Table(
-        title="Harm caught",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=None,
-        pad_edge=False,
-    )
+    shown = _titled("Harm caught")
     for title in ("target", "candidate", "because of"):
         shown.add_column(title)
     for title in ("measured harm", "canary requests", "hours"):
@@ -239,6 +219,17 @@ def caught(figures: Figures) -> RenderableType:
             f"{item.hours:.1f}",
         )
     return Group(Text(""), shown)
+
+
+def _titled(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
+    )
 
 
 def bottom_line(figures: Figures, differences: tuple[Disagreement, ...]) -> RenderableType:

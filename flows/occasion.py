@@ -31,13 +31,18 @@ def occasion(parameters: RunParameters) -> Occasion:
     """The occasion of the running flow."""
     now = parameters.clock or datetime.now(UTC)
     scheduled = flow_run.scheduled_start_time
-    as_of = parameters.as_of or (scheduled.astimezone(UTC) if scheduled else now)
+    as_of = parameters.as_of or (_plain(scheduled) if scheduled else now)
     return Occasion(
         as_of=as_of,
         now=max(now, as_of) if parameters.clock is None else now,
         run_id=str(flow_run.id or ""),
         deployed=deployment.id is not None,
     )
+
+
+def _plain(moment: datetime) -> datetime:
+    """The same moment as a standard datetime; Prefect's own type loses its zone in arithmetic."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def run_name() -> str:

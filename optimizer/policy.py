@@ -4,10 +4,8 @@ A policy is frozen and hashed into every decision; nothing in the core carries a
 own. Shares are fractions in [0, 1], money is USD, times are :class:`~datetime.timedelta`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from optimizer.metrics import METRICS
 
@@ -186,9 +184,6 @@ class Policy:
     exploration_share: float = 0.05
     data_lag_max: timedelta = timedelta(hours=2)
     adopt_drift: bool = False
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: MappingProxyType({"quality": 0.5, "cost": 0.3, "latency": 0.2})
-    )
 
     def __post_init__(self) -> None:
         """Check ranges and that stages grow and guardrails are named once."""
@@ -207,9 +202,6 @@ class Policy:
         metrics = [guardrail.metric for guardrail in self.guardrails]
         if not metrics or len(metrics) != len(set(metrics)):
             msg = f"guardrails must be at least one and each metric once: {metrics}"
-            raise ValueError(msg)
-        if abs(sum(self.weights.values()) - 1) > 1e-3:  # noqa: PLR2004 - rounding of written weights
-            msg = f"weights sum to {sum(self.weights.values())}, not to 1"
             raise ValueError(msg)
 
     def frozen_at(self, now: datetime) -> Freeze | None:

@@ -45,7 +45,10 @@ def disagreements(
     )
     there = grains[(grains["window_start_s"] >= start_s) & (grains["window_start_s"] < end_s)]
     sums = [frame.groupby(KEYS)[list(SUMS)].sum() for frame in (there, counted)]
-    both = sums[0].join(sums[1], how="outer", suffixes=("_ledger", "_log")).fillna(0)
+    both = sums[0].merge(
+        sums[1], how="outer", left_index=True, right_index=True, suffixes=("_ledger", "_log")
+    )
+    both = both.fillna(0)
     return tuple(
         Disagreement(
             target=str(key[0]),

@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from optimizer.decision import Decision
 from optimizer.evidence import DecisionId
 from optimizer.report import plots
 from optimizer.report.agreement import Disagreement
@@ -55,7 +56,13 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        usd=usd, percent=percent, mean=written, moment=moment, number=_number, signed=signed
+        usd=usd,
+        percent=percent,
+        mean=written,
+        moment=moment,
+        number=_number,
+        signed=signed,
+        short=short,
     )
     caught = {item.chapter.decision.id: item for item in figures.caught}
     return environment.get_template("report.html.j2").render(
@@ -91,9 +98,8 @@ def _chapter(
 
 def _sentence(chapter: Chapter) -> str:
     decision = chapter.decision
-    if decision.reason:
-        return decision.reason
-    return chapter.looks[-1].detail if chapter.looks else decision.rationale
+    detail = chapter.looks[-1].detail if chapter.looks else decision.rationale
+    return short(decision, decision.reason or detail)
 
 
 def _diff(chapter: Chapter) -> list[tuple[str, str, str]]:
@@ -147,6 +153,12 @@ def _pct(value: float | None, *, less: bool = False) -> str:
     if less:
         return f"{abs(value):.1f} % {'lower' if value >= 0 else 'higher'}"
     return f"{value:.1f} %"
+
+
+def short(decision: Decision, sentence: str) -> str:
+    """The judge's sentence without the names that stand beside it anyway."""
+    names = f"{decision.target}, arm {decision.candidate} against {decision.baseline}: "
+    return sentence.removeprefix(names)
 
 
 def usd(value: float) -> str:

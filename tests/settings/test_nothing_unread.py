@@ -76,5 +76,5 @@ def test_every_limit_of_the_policy_is_read_by_the_core() -> None:
     unread = {part.name for part in fields(Policy) if part.name not in READ_BY_CORE}
 
     # Freezes are read through the policy's own method.
-    assert unread <= {"weights", "freezes"}
+    assert unread <= {"freezes"}
     assert "frozen_at" in READ_BY_CORE

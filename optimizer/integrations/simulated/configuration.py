@@ -25,8 +25,8 @@ class WorldSettings:
     quality_margin: what a cheaper arm may give up, with exceptions by target.
     """
 
-    requests_per_hour: float = 2_000.0
-    label_rate: float = 0.8
+    requests_per_hour: float = 1_500.0
+    label_rate: float = 0.9
     label_delay_min_s: float = 900.0
     label_delay_mean_s: float = 2_100.0
     label_delay_max_s: float = 3_600.0
@@ -42,7 +42,7 @@ class WorldSettings:
     )
     failure_margin: float = 0.005
     slow_margin: float = 0.02
-    hold_hours: float = 12.0
+    hold_hours: float = 14.0
     settle_hours: float = 3.0
     alpha: float = 0.05
 

@@ -143,10 +143,11 @@ def read_scores(directory: Path) -> pd.DataFrame:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    """Every line that is a whole object."""
+    whole = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("{") and line.endswith("}")
+    ]
+    found: list[dict[str, Any]] = json.loads(f"[{','.join(whole)}]")
     return found
