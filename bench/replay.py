@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.replay_harm import Harmful, cases, cells, forced
-from bench.replay_report import Report, Saving, gates, markdown, plot, put
+from bench.replay_report import PICTURE, Report, Saving, gates, markdown, plot, put
 from bench.replay_savings import Result, best_per_target, best_swap, replay, volume
 from bench.world.coderouter import Benchmark, read
 
@@ -172,13 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     text = markdown(found)
     print(text)
-    checked = gates(found)
-    for gate in checked:
-        print(f"{'pass' if gate.holds else 'FAIL'}: {gate.text}")
     if given.write is not None:
         put(given.write, text)
-        plot(found, given.write.with_name("replay.svg"))
-    return 0 if all(gate.holds for gate in checked) else 1
+        plot(found, given.write.with_name(PICTURE))
+    return 0 if all(gate.holds for gate in gates(found)) else 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from bench.replay_harm import REQUESTS_PER_HOUR, Cell, pooled
 from bench.replay_savings import Hindsight, Result, Volume, interval
 from bench.world.coderouter import BASELINE, Benchmark
 
+PICTURE: Final = "replay.svg"
 BEGIN: Final = "<!-- replay:begin -->"
 END: Final = "<!-- replay:end -->"
 
@@ -130,12 +131,17 @@ def markdown(report: Report) -> str:
             "## Replay of measured outcomes",
             _setting(report),
             _savings_table(report),
+            f"![net saving by margin against the upper limit]({PICTURE})",
             "Yardsticks with the truth in hand, same traffic on every target:",
             _yardsticks(report),
             decided,
             _decisions(report),
             forced,
             _cells_table(report.cells),
+            "What must hold:",
+            "\n".join(
+                f"- {'holds' if gate.holds else 'FAILS'}: {gate.text}" for gate in gates(report)
+            ),
         ]
     )
 

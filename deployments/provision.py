@@ -1,4 +1,4 @@
-"""Make the work pool and register every deployment of prefect.yaml, again and again to the same end.
+"""Make the work pool and register every deployment of prefect.yaml; again changes nothing.
 
 Run as ``python -m deployments.provision`` with PREFECT_API_URL set.
 """

@@ -45,7 +45,7 @@ def main() -> None:
                 "status": "ok",
             }
             file.write(json.dumps(entry) + "\n")
-    print(f"100 requests logged to {log}; origin of the last choice: {choice.origin}")
+    print(f"100 requests logged to {log}; allocation: {allocations.health(TARGET).origin}")
 
 
 if __name__ == "__main__":

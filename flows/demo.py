@@ -31,6 +31,10 @@ HOUR = timedelta(hours=1)
 MARK = ".llmopt-demo"
 CONFIG = "optimizer.yaml"
 REPORT = "report.html"
+HOURS = 48
+"""Simulated hours that show every outcome."""
+TRUTH_TOLERANCE = 0.05
+"""How far the measured cost without changes may lie from the published means; chance gives 1 %."""
 
 Run = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -160,7 +164,7 @@ def _closing(
     since = timing.add("figures", since)
     shown.print(demo_screen.table(figures))
     shown.print(demo_screen.caught(figures))
-    shown.print(demo_screen.bottom_line(figures, differences))
+    shown.print(demo_screen.bottom_line(figures, differences, world.base_usd))
     page = report.render(
         figures,
         story,
@@ -219,6 +223,11 @@ def shortcomings(
         if chapter.is_promoted
         and (harms := world.true_harms(chapter.decision.target, chapter.decision.candidate))
     ]
+    base = figures.total("base_usd")
+    if abs(base - world.base_usd) > TRUTH_TOLERANCE * world.base_usd:
+        missing.append(
+            f"no change would have cost {base:.2f} USD by the log, {world.base_usd:.2f} in truth"
+        )
     if differences:
         missing.append(
             f"ledger and traffic log differ on {len(differences)} sums: {differences[0]}"

@@ -171,14 +171,12 @@ def _line(decision: Decision, event: Event) -> Text | None:
 def table(figures: Figures) -> RenderableType:
     """Targets and their sum, and how the decisions ended."""
     shown = _titled("What came of it")
-    shown.add_column("target", no_wrap=True)
-    shown.add_column("arm at start → end")
+    shown.add_column("target and arm in force", no_wrap=True)
     for title in ("requests", "spent", "without\nchanges", "net\nsaving", "quality\nchange"):
         shown.add_column(title, justify="right", no_wrap=True)
     for t in figures.targets:
         shown.add_row(
-            t.target,
-            t.first_arm if t.first_arm == t.last_arm else f"{t.first_arm} → {t.last_arm}",
+            Text.assemble(t.target, ("\n→ " if t.last_arm != t.first_arm else "\n  ") + t.last_arm),
             f"{t.requests:,}",
             usd(t.spend_usd),
             usd(t.base_usd),
@@ -188,7 +186,6 @@ def table(figures: Figures) -> RenderableType:
     shown.add_section()
     shown.add_row(
         "all",
-        "",
         f"{figures.total('requests'):,.0f}",
         usd(figures.total("spend_usd")),
         usd(figures.total("base_usd")),
@@ -232,7 +229,9 @@ def _titled(title: str) -> Table:
     )
 
 
-def bottom_line(figures: Figures, differences: tuple[Disagreement, ...]) -> RenderableType:
+def bottom_line(
+    figures: Figures, differences: tuple[Disagreement, ...], true_base_usd: float
+) -> RenderableType:
     """The sentence to remember."""
     net, base = figures.total("net_usd"), figures.total("base_usd")
     agreed = (
@@ -247,6 +246,7 @@ def bottom_line(figures: Figures, differences: tuple[Disagreement, ...]) -> Rend
             f"({usd(figures.total('exploration_usd'))}) included.",
             style="bold",
         ),
+        Text(f"By the published means, no change would have cost {usd(true_base_usd)}."),
         agreed,
     )
 

@@ -1,18 +1,22 @@
 """Take the steps that are due: each in a run of its own, so that it is retried and audited alone.
 
-Under a server, a step is a run of the ``rollout`` deployment, started once per decision version.
-Without one (a one-shot run from cron, a test, the demo) the same flow runs in this process.
+Under a server, a step is a run of the ``rollout`` deployment, started once per decision version and
+dispatching run: a parent that is retried starts no second child, and a child that came to nothing
+does not keep the next parent from trying again. Without a server (a one-shot run from cron, a test,
+the demo) the same flow runs in this process.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import httpx
+from prefect import tags
 from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
 
-from flows.occasion import Occasion
+from flows.occasion import Occasion, about
 from flows.parameters import RolloutParameters, RunParameters
-from flows.rollout import rollout
-from optimizer.errors import ConflictError, DataError, UnavailableError
+from flows.rollout import HELD, rollout
 from optimizer.loop.evaluate import Assessment
 
 
@@ -46,35 +50,42 @@ async def step_each(
             decision_id=decision.id,
             guard_only=guard_only,
         )
-        how = await (_deployed(given, assessment) if when.deployed else _in_process(given))
+        start = _deployed if when.deployed else _in_process
         moved.append(
             Moved(
                 decision_id=decision.id,
                 target=decision.target,
                 move=assessment.step.move.value,
-                how=how,
+                how=await start(given, assessment, when),
             )
         )
     return tuple(moved)
 
 
-async def _deployed(given: RolloutParameters, assessment: Assessment) -> str:
-    decision = assessment.decision
-    run = await arun_deployment(
-        "rollout/rollout",
-        parameters={"parameters": given.model_dump(mode="json")},
-        timeout=0,
-        idempotency_key=f"{decision.id}:{decision.version}:{assessment.step.move.value}",
-        flow_run_name=f"{assessment.step.move.value} {decision.target} {decision.id}",
-        tags=[f"target:{decision.target}", f"decision:{decision.id}"],
-        as_subflow=False,
-    )
+async def _deployed(given: RolloutParameters, assessment: Assessment, when: Occasion) -> str:
+    """The run that was started; a server that does not start it leaves the step to the next run."""
+    decision, step = assessment.decision, assessment.step.move.value
+    try:
+        run = await arun_deployment(
+            "rollout/rollout",
+            parameters={"parameters": given.model_dump(mode="json")},
+            timeout=0,
+            idempotency_key=f"{decision.id}:{decision.version}:{step}:{when.run_id}",
+            tags=about(decision),
+            as_subflow=False,
+        )
+    except ObjectNotFound:
+        return await _in_process(given, assessment, when)
+    except httpx.HTTPError as error:
+        return f"not started: {error}"
     return f"run {run.id}"
 
 
-async def _in_process(given: RolloutParameters) -> str:
-    try:
-        result = await rollout(given)
-    except (ConflictError, UnavailableError, DataError) as error:
-        return f"not done: {error}"
-    return str(result["state"])
+async def _in_process(given: RolloutParameters, assessment: Assessment, _when: Occasion) -> str:
+    """What became of the step; the state of a run that failed is told, not raised."""
+    with tags(*about(assessment.decision)):
+        state = await rollout(given, return_state=True)
+    if not state.is_completed():
+        return f"not done: {state.message}"
+    result = await state.aresult()
+    return f"held: {result['reason']}" if result["move"] == HELD else str(result["state"])

@@ -9,8 +9,9 @@ from flows.equipped import equipment as open_equipment
 from flows.observing import observe
 from flows.occasion import occasion, run_name
 from flows.parameters import GuardParameters
+from flows.reconciling import reconcile
 from tasks import report
-from tasks.act import judge_in_flight, reconcile
+from tasks.act import judge_in_flight
 from tasks.options import opaque
 
 
@@ -22,7 +23,8 @@ async def guard(parameters: GuardParameters = GuardParameters()) -> dict[str, An
     acting = when.acting("guard")
     with report.recorded(equipment, "guard", when) as record:
         observed = observe(equipment, when)
-        findings = reconcile(opaque(equipment), acting)
+        findings = reconcile(equipment, acting, when)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=True)
+        report.publish_sick(equipment, assessed)
         moved = await step_each(assessed, parameters, when, guard_only=True)
         return record(observed=observed, findings=findings, assessed=assessed, moved=moved)

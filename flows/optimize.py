@@ -9,11 +9,12 @@ from flows.equipped import equipment as open_equipment
 from flows.observing import observe
 from flows.occasion import occasion, run_name
 from flows.parameters import OptimizeParameters
+from flows.reconciling import reconcile
 from optimizer.evidence import Insight, Proposal, Scene
 from optimizer.loop.decide import gather, keep_insights
 from optimizer.loop.equipment import Equipment
 from tasks import report
-from tasks.act import judge_in_flight, reconcile
+from tasks.act import judge_in_flight
 from tasks.decide import decide, run_analyzer, run_strategy
 from tasks.options import opaque
 
@@ -31,7 +32,7 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
     acting = when.acting(ACTOR)
     with report.recorded(equipment, "optimize", when) as record:
         observed = observe(equipment, when)
-        findings = () if parameters.dry_run else reconcile(opaque(equipment), acting)
+        findings = () if parameters.dry_run else reconcile(equipment, acting, when)
         scene = gather(equipment, as_of=when.as_of, only=parameters.targets)
         insights = _insights(equipment, scene)
         keep_insights(equipment, when.as_of, insights)
@@ -39,7 +40,9 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         decided = decide(
             opaque(equipment), opaque(scene), opaque(proposals), acting, dry_run=parameters.dry_run
         )
+        report.publish_new(equipment, decided.created, when)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=False)
+        report.publish_sick(equipment, assessed)
         moved = () if parameters.dry_run else await step_each(assessed, parameters, when)
         return record(
             observed=observed,

@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _aware(value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value
+def _utc(value: datetime | None) -> datetime | None:
+    """The moment in UTC, which is also what a moment without a zone is taken for.
+
+    A decision's id holds the moment as text: one moment must have one text.
+    """
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Moment = Annotated[datetime | None, AfterValidator(_aware)]
+Moment = Annotated[datetime | None, AfterValidator(_utc)]
 
 
 class RunParameters(BaseModel):
@@ -155,8 +159,8 @@ class ReapParameters(BaseModel):
         ge=90,
         le=3600,
         title="Silence (seconds)",
-        description="A Running run without a heartbeat for so long counts as dead; at least three "
-        "heartbeats of 30 seconds.",
+        description="A Running run without a heartbeat for so long counts as dead, but never before "
+        "three heartbeats are missing.",
     )
     retry: bool = Field(
         default=True,

@@ -24,6 +24,7 @@ from prefect.events.filters import (
     EventResourceFilter,
 )
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.states import AwaitingRetry, Crashed
 
 from flows.occasion import run_name
@@ -31,12 +32,17 @@ from flows.parameters import ReapParameters
 
 TAG = "optimizer"
 HEARTBEAT = "prefect.flow-run.heartbeat"
+BEATS = 3
+"""Missing heartbeats that make a death: one may be lost, two may be late."""
 
 
 @flow(name="reap", flow_run_name=run_name, persist_result=False)
 async def reap(parameters: ReapParameters = ReapParameters()) -> dict[str, Any]:  # noqa: B008 - a frozen default that Prefect turns into the form
     """Mark silent runs as crashed and, where asked, schedule their retry."""
-    silent = timedelta(seconds=parameters.silent_s)
+    beat_s = get_current_settings().flows.heartbeat_frequency
+    if beat_s is None:
+        return {"reaped": [], "reason": "runs send no heartbeats here, silence proves nothing"}
+    silent = timedelta(seconds=max(parameters.silent_s, BEATS * beat_s))
     reaped = []
     async with get_client() as client:
         for run in await _running(client):
@@ -60,19 +66,15 @@ async def _is_dead(client: PrefectClient, run: FlowRun, silent: timedelta) -> bo
     limit = datetime.now(UTC) - silent
     if run.state is None or run.state.timestamp > limit:
         return False
-    heard = await client._client.post(  # noqa: SLF001 - the client has no method for events
-        "/events/filter",
-        json={
-            "filter": EventFilter(
-                event=EventNameFilter(name=[HEARTBEAT]),
-                resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-                occurred=EventOccurredFilter(since=limit),
-            ).model_dump(mode="json", exclude_unset=True),
-            "limit": 1,
-        },
+    heard = await client.read_events(
+        EventFilter(
+            event=EventNameFilter(name=[HEARTBEAT]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+            occurred=EventOccurredFilter(since=limit),
+        ),
+        limit=1,
     )
-    heard.raise_for_status()
-    return not heard.json()["events"]
+    return not heard.events
 
 
 async def _bury(client: PrefectClient, run: FlowRun, *, retry: bool) -> None:

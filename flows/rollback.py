@@ -7,6 +7,7 @@ from prefect import flow
 from flows.equipped import equipment as open_equipment
 from flows.occasion import occasion, run_name
 from flows.parameters import RollbackParameters
+from optimizer.decision import State
 from optimizer.errors import ConfigError
 from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
@@ -21,9 +22,11 @@ async def rollback(parameters: RollbackParameters) -> dict[str, Any]:
     """Return the target's traffic to the snapshot taken before the change, and prove it."""
     equipment = open_equipment(parameters.config_file, parameters.clock)
     when = occasion(parameters)
-    decision_id = _named(equipment, parameters)
     decision = roll_back(
-        opaque(equipment), decision_id, parameters.reason, when.acting(parameters.actor)
+        opaque(equipment),
+        _named(equipment, parameters),
+        parameters.reason,
+        when.acting(parameters.actor),
     )
     report.publish_end(equipment, decision, when)
     return {"decision": decision.id, "target": decision.target, "state": decision.state.value}
@@ -33,10 +36,15 @@ def _named(equipment: Equipment, parameters: RollbackParameters) -> DecisionId:
     """The decision that is meant.
 
     Raises:
-        ConfigError: neither a decision nor a target with one in flight was named.
+        ConfigError: neither a decision nor a target with one in flight was named, or the change is
+            completed, so that there is no way back but a new one.
     """
     if parameters.decision_id:
-        return DecisionId(parameters.decision_id)
+        decision = equipment.ledger.decisions.get(DecisionId(parameters.decision_id))
+        if decision.state is State.COMPLETED:
+            msg = f"decision {decision.id} is completed; undo it by a new change"
+            raise ConfigError(msg)
+        return decision.id
     if not parameters.target:
         msg = "name a decision, or a target that has one in flight"
         raise ConfigError(msg)

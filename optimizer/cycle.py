@@ -162,23 +162,6 @@ def events_for(decision: Decision, *, run_id: str = "") -> tuple[Event, ...]:
     )
 
 
-def approval_reason(policy: Policy, daily_saving_usd: float | None) -> str | None:
-    """Why a person must agree to a change of that expected size, or None where nobody must.
-
-    An unknown size counts as above every threshold.
-    """
-    if policy.approval.required:
-        return "the policy asks for approval of every change"
-    limit = policy.approval.above_daily_usd
-    if limit is None:
-        return None
-    if daily_saving_usd is None:
-        return f"daily impact unknown, approval is needed above {limit:g} USD/day"
-    if abs(daily_saving_usd) > limit:
-        return f"daily impact {abs(daily_saving_usd):.2f} USD above {limit:g} USD/day"
-    return None
-
-
 def _rank(proposal: Proposal) -> tuple[bool, int, float, str]:
     saving = proposal.expected.daily_saving_usd
     size = saving if saving is not None and math.isfinite(saving) else 0.0
@@ -228,7 +211,7 @@ def _validate(case: _Case) -> tuple[Fate, str]:
             reason = rule(case)
             if reason is not None:
                 return fate, reason
-    ask = approval_reason(case.policy, case.proposal.expected.daily_saving_usd)
+    ask = case.policy.approval_reason(case.proposal.expected.daily_saving_usd)
     return (Fate.ACCEPTED, "") if ask is None else (Fate.AWAITING_APPROVAL, ask)
 
 

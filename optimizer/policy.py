@@ -199,10 +199,33 @@ class Policy:
         if shares != sorted(set(shares)):
             msg = f"stage shares must grow: {shares}"
             raise ValueError(msg)
+        for stage in self.stages:
+            if stage.bake_time >= self.hold_expires_after:
+                msg = (
+                    f"a stage with bake_time {stage.bake_time} always expires: hold_expires_after "
+                    f"is {self.hold_expires_after}"
+                )
+                raise ValueError(msg)
         metrics = [guardrail.metric for guardrail in self.guardrails]
         if not metrics or len(metrics) != len(set(metrics)):
             msg = f"guardrails must be at least one and each metric once: {metrics}"
             raise ValueError(msg)
+
+    def approval_reason(self, daily_saving_usd: float | None) -> str | None:
+        """Why a person must agree to a change of that expected size; None where nobody must.
+
+        With a money limit an unknown size needs approval: not knowing is not agreeing.
+        """
+        if self.approval.required:
+            return "the policy asks for approval of every change"
+        limit = self.approval.above_daily_usd
+        if limit is None:
+            return None
+        if daily_saving_usd is None:
+            return f"daily impact unknown, approval is needed above {limit:g} USD/day"
+        if abs(daily_saving_usd) > limit:
+            return f"daily impact {abs(daily_saving_usd):.2f} USD above {limit:g} USD/day"
+        return None
 
     def frozen_at(self, now: datetime) -> Freeze | None:
         """The freeze window that covers ``now``, if any."""

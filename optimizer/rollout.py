@@ -176,15 +176,8 @@ def roll_back(decision: Decision, reason: str, *, abort_to: State = State.ROLLED
 
 
 def needs_approval(decision: Decision, policy: Policy) -> bool:
-    """Whether a person must agree before the decision starts.
-
-    With a money limit an unknown amount needs approval: not knowing is not agreeing.
-    """
-    limit = policy.approval.above_daily_usd
-    if policy.approval.required or limit is None:
-        return policy.approval.required
-    money = decision.expected.daily_saving_usd
-    return money is None or abs(money) > limit
+    """Whether a person must agree before the decision starts."""
+    return policy.approval_reason(decision.expected.daily_saving_usd) is not None
 
 
 def stage_share(decision: Decision, policy: Policy, stage: int) -> float:

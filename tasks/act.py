@@ -44,12 +44,7 @@ def take_step(
 
 @task(name="roll_back", task_run_name="roll_back-{decision_id}", timeout_seconds=300, **EFFECT)
 def roll_back(
-    equipment: Equipment,
-    decision_id: DecisionId,
-    reason: str,
-    acting: Acting,
-    *,
-    cancel: bool = False,
+    equipment: Equipment, decision_id: DecisionId, reason: str, acting: Acting
 ) -> Decision:
     """Return the target's traffic to its snapshot and prove it."""
-    return steps.end_now(equipment, decision_id, reason, acting=acting, cancel=cancel)
+    return steps.end_now(equipment, decision_id, reason, acting=acting)

@@ -1,19 +1,21 @@
 """What a run leaves in the Prefect UI: a table of the cycle, a page per decision, custom events."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import NAMESPACE_OID, uuid5
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
-from optimizer.decision import Decision
+from optimizer.decision import Decision, Event
+from optimizer.errors import DataError, OptimizerError
 from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import Assessment
-from optimizer.loop.tell import message_of, tell
+from optimizer.loop.tell import Message, message_of, tell
 from tasks import pages
 from tasks.options import PURE, opaque
 
@@ -38,6 +40,7 @@ class When(Protocol):
 
 
 Record = Callable[..., dict[str, Any]]
+_TWO = 2
 
 
 @contextmanager
@@ -80,24 +83,62 @@ def publish_cycle(flow: str, parts: Mapping[str, Any], summary: Mapping[str, Any
         )
 
 
+def publish_new(equipment: Equipment, created: Sequence[DecisionId], when: When) -> None:
+    """Tell Prefect about decisions this run began."""
+    for decision_id in created:
+        _emit(equipment.ledger.decisions.get(decision_id), _written(equipment, decision_id, when))
+
+
 def publish_step(equipment: Equipment, found: Assessment, when: When) -> None:
-    """Tell people and Prefect about the step that was taken."""
-    _publish(equipment, found.decision, found, when)
+    """Tell people and Prefect about the step that was taken; a hold is not a step."""
+    if found.is_due:
+        message = message_of(found.decision, found.step, found.verdict)
+        _publish(equipment, found.decision, message, when)
 
 
 def publish_end(equipment: Equipment, decision: Decision, when: When) -> None:
-    """Tell people and Prefect about an answer or a rollback by hand."""
-    _publish(equipment, decision, None, when)
+    """Tell people and Prefect about an answer, a rollback by hand, or a step finished later."""
+    _publish(equipment, decision, message_of(decision, None, None), when)
 
 
-def _publish(
-    equipment: Equipment, decision: Decision, found: Assessment | None, when: When
-) -> None:
-    step = None if found is None else found.step
-    verdict = None if found is None else found.verdict
-    tell(equipment, message_of(decision, step, verdict))
-    emit(decision, "step" if step is None else step.move.value, when)
-    publish_decision(opaque(equipment), decision.id)
+def publish_held(equipment: Equipment, decision: Decision, error: OptimizerError) -> None:
+    """Tell people about evidence that contradicts itself; that another run acts is no news."""
+    if isinstance(error, DataError):
+        tell(
+            equipment,
+            Message(
+                title=f"{decision.target}: held as {decision.state.value}",
+                body=f"{error}. The traffic stays as it is; see `llmopt evidence show "
+                f"{decision.id}`.",
+                severity="error",
+                decision_id=decision.id,
+            ),
+        )
+
+
+def publish_sick(equipment: Equipment, assessed: Sequence[Assessment]) -> None:
+    """Page for holds that need a person, once for as long as they last."""
+    for found in assessed:
+        if found.is_due or found.verdict is None or not found.verdict.page:
+            continue
+        looks = equipment.ledger.decisions.looks(found.decision.id)
+        if len(looks) < _TWO or not looks[-2].verdict.page:
+            tell(equipment, message_of(found.decision, found.step, found.verdict))
+
+
+def _publish(equipment: Equipment, decision: Decision, message: Message | None, when: When) -> None:
+    """Nothing is told twice: a run that wrote nothing into the decision's log has no news."""
+    written = _written(equipment, decision.id, when)
+    if written:
+        tell(equipment, message)
+        _emit(decision, written)
+        publish_decision(opaque(equipment), decision.id)
+
+
+def _written(equipment: Equipment, decision_id: DecisionId, when: When) -> list[Event]:
+    """What this run wrote into the decision's log."""
+    log = equipment.ledger.decisions.events(decision_id)
+    return [entry for entry in log if entry.run_id == when.run_id]
 
 
 @task(name="evidence_page", task_run_name="evidence_page-{decision_id}", **PURE)
@@ -114,22 +155,31 @@ def publish_decision(equipment: Equipment, decision_id: DecisionId) -> None:
     )
 
 
-def emit(decision: Decision, move: str, when: When) -> None:
-    """A custom event, so that automations can page or roll back."""
-    emit_event(
-        event=f"llmopt.decision.{decision.state.value}",
-        resource={
-            "prefect.resource.id": f"llmopt.decision.{decision.id}",
-            "prefect.resource.name": decision.target,
-        },
-        payload={
-            "decision_id": decision.id,
-            "target": decision.target,
-            "baseline": decision.baseline,
-            "candidate": decision.candidate,
-            "state": decision.state.value,
-            "move": move,
-            "reason": decision.reason,
-            "run_id": when.run_id,
-        },
-    )
+def _emit(decision: Decision, written: Sequence[Event]) -> None:
+    """A custom event for each entry, so that automations can page or roll back.
+
+    An entry's event has an id of its own, so that a retried run emits nothing twice.
+    """
+    for entry in written:
+        emit_event(
+            event=f"llmopt.decision.{entry.to_state.value}",
+            resource={
+                "prefect.resource.id": f"llmopt.decision.{decision.id}",
+                "prefect.resource.name": decision.target,
+            },
+            payload={
+                "decision_id": decision.id,
+                "target": decision.target,
+                "baseline": decision.baseline,
+                "candidate": decision.candidate,
+                "kind": entry.kind,
+                "from": entry.from_state.value,
+                "state": entry.to_state.value,
+                "at": entry.at.isoformat(),
+                "actor": entry.actor,
+                "reason": entry.reason,
+                "run_id": entry.run_id,
+                "hash": entry.hash,
+            },
+            id=uuid5(NAMESPACE_OID, entry.hash),
+        )

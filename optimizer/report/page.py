@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from optimizer.decision import Decision
+from optimizer.decision import Decision, State
 from optimizer.evidence import DecisionId
 from optimizer.report import plots
 from optimizer.report.agreement import Disagreement
@@ -97,7 +97,11 @@ def _chapter(
 
 
 def _sentence(chapter: Chapter) -> str:
+    """What promoted the candidate, or ended it, or holds it."""
     decision = chapter.decision
+    for event in chapter.events:
+        if chapter.is_promoted and event.to_state is State.DEPLOYED:
+            return short(decision, event.reason)
     detail = chapter.looks[-1].detail if chapter.looks else decision.rationale
     return short(decision, decision.reason or detail)
 

@@ -73,6 +73,8 @@ def _guardrail(chapter: Chapter, metric: str, *, x: float, width: float) -> Pane
     last = points[-1][1]
     panel.low, panel.high = _reach([check for _, check in points])
     panel.level(0.0, GREY, dashed=False)
+    if chapter.decision.deployed_at is not None:
+        panel.mark(chapter.decision.deployed_at.timestamp(), GREEN)
     for at, check in points:
         low, high = (100 * _number(limit) for limit in (check.harm_lower, check.harm_upper))
         panel.interval(at, 100 * _number(check.harm), low, high, BLUE)
@@ -166,7 +168,7 @@ def quality(log: pd.DataFrame, first: Mapping[str, str], story: Story) -> str:
         panel.level(base, GREY, "at start")
         rails = [rail for rail in story.policies[name].guardrails if rail.metric == "quality"]
         for rail in rails:
-            panel.level(base - rail.margin, RED, "margin")
+            panel.level(base - rail.margin, RED, "margin", below=True)
         panel.line(_middle(table["mean"], PAIR_S), BLUE)
 
     return _small_multiples(log, first, story, draw, "mean score")

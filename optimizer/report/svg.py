@@ -66,8 +66,16 @@ class Panel:
             )
         self.parts.append(f'<circle cx="{x:.1f}" cy="{self._y(value):.1f}" r="2" fill="{colour}"/>')
 
-    def level(self, value: float, colour: str, label: str = "", *, dashed: bool = True) -> None:
-        """A horizontal line, named at its right end."""
+    def level(
+        self,
+        value: float,
+        colour: str,
+        label: str = "",
+        *,
+        dashed: bool = True,
+        below: bool = False,
+    ) -> None:
+        """A horizontal line, named at its right end, above it or below."""
         if math.isnan(value) or not self.low <= value <= self.high:
             return
         y = self._y(value)
@@ -75,7 +83,7 @@ class Panel:
             f'<line x1="{self._left:.1f}" y1="{y:.1f}" x2="{self._right:.1f}" y2="{y:.1f}" '
             f'stroke="{colour}"{_dash(dashed)}/>'
         )
-        self.text(self._right, y - 3, label, colour, anchor="end")
+        self.text(self._right, y + 11 if below else y - 3, label, colour, anchor="end")
 
     def mark(self, at_s: float, colour: str) -> None:
         """A vertical line."""

@@ -3,6 +3,8 @@
 Stored migrations rest on this module: it is added to and never changed.
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,7 +14,7 @@ def text(name: str, *, null: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.String, nullable=null)
 
 
-def time(name: str, *, null: bool = False) -> sa.Column[object]:
+def time(name: str, *, null: bool = False) -> sa.Column[datetime]:
     """An instant."""
     return sa.Column(name, sa.DateTime(timezone=True), nullable=null)
 

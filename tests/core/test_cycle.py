@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from optimizer.cycle import Fate, Plan, approval_reason, decide, decision_id, events_for
+from optimizer.cycle import Fate, Plan, decide, decision_id, events_for
 from optimizer.decision import TRANSITIONS, State
 from optimizer.evidence import Estimate, Impact, Proposal, Scene, proposal_id
 from optimizer.policy import Approval, Budget, Freeze, Policy, SafetyLimits, Stage
@@ -289,7 +289,7 @@ def test_large_or_unknown_changes_ask_a_person(
     (decision,) = plan.decisions
     assert (decision.state is State.AWAITING_APPROVAL) is asked
     assert (decision.approval_asked_at == NOW) is asked
-    assert (approval_reason(policy, saving) is not None) is asked
+    assert (policy.approval_reason(saving) is not None) is asked
     assert plan.outcomes[0][1] == ("awaiting_approval" if asked else "accepted")
 
 

@@ -1,7 +1,6 @@
 """One Prefect server for all flow tests; it costs about ten seconds, so no test gets it unasked."""
 
 from collections.abc import Iterator
-
 from pathlib import Path
 
 import pytest

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 HOURS = 5
-EVER = {"start_s": 0, "end_s": 1 << 40}
+EVER_S = 1 << 40
 
 
 def write_hour(place: Path, hour: int) -> None:
@@ -91,7 +91,7 @@ def run(config: Path, hour: int) -> None:
 def stored(url: str) -> dict[int, pd.DataFrame]:
     ledger = SqlLedger.open(url)
     try:
-        return {width: ledger.aggregates.load(width, **EVER) for width in (GRAIN_S, HOUR_S)}
+        return {width: ledger.aggregates.load(width, start_s=0, end_s=EVER_S) for width in (GRAIN_S, HOUR_S)}
     finally:
         ledger.close()
         close_all()

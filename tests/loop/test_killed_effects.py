@@ -33,7 +33,7 @@ def kill(directory: Path, decision: str, now: datetime, run_id: str, point: str)
     done = subprocess.run(
         [*command, run_id, point],
         check=False,
-        env={**os.environ, "PYTHONPATH": path},
+        env={"PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
@@ -68,7 +68,7 @@ def prepared(tmp_path: Path, walk: str) -> tuple[Path, DecisionId, datetime]:
 
 
 def end_state(place: Path, decision: DecisionId) -> dict[str, Any]:
-    """Everything that must be the same: decision, events, intents, gateway; without chain and run."""
+    """Everything that must be the same: decision, events, intents, gateway."""
     given = equipment(place)
     ledger = given.ledger
     events = ledger.decisions.events(decision)
@@ -83,7 +83,7 @@ def end_state(place: Path, decision: DecisionId) -> dict[str, Any]:
         "events": [(e.kind, e.from_state, e.to_state, e.actor, e.reason) for e in events],
         "open": [intent.key for intent in ledger.effects.open_intents()],
         "gateway": asdict(held),
-        "desired": asdict(ledger.effects.desired(TARGET)),  # type: ignore[call-overload] - not None
+        "desired": ledger.effects.desired(TARGET),
         "baselines": dict(ledger.effects.baselines()),
     }
 

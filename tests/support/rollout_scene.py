@@ -138,7 +138,16 @@ def traffic(
     for window_s in range(int(start.timestamp()), int(end.timestamp()), GRAIN_S):
         for slice_name, arm in (("canary", "small"), ("control", "large")):
             found.append(
-                _grain(rng, window_s, slice_name, arm, rows, quality[arm], failing[arm], cost[arm])
+                _grain(
+                    rng,
+                    window_s,
+                    slice_name,
+                    arm,
+                    rows=rows,
+                    quality=quality[arm],
+                    failing=failing[arm],
+                    cost_usd=cost[arm],
+                )
             )
     return pd.DataFrame(found).sort_values(list(KEYS), ignore_index=True)
 
@@ -148,6 +157,7 @@ def _grain(
     window_s: int,
     slice_name: str,
     arm: str,
+    *,
     rows: int,
     quality: float,
     failing: float,

@@ -139,6 +139,11 @@ class SimulatedWorld:
         every = pd.concat(self._truth)
         return every.groupby(TRUTH_KEYS, as_index=False).sum()
 
+    @property
+    def base_usd(self) -> float:
+        """What all requests would have cost by the published mean of the arm of the start, USD."""
+        return float(self.truth["base_cost_usd"].sum()) if self._truth else 0.0
+
     def traffic_log(self) -> pd.DataFrame:
         """Every call in the files, once, with its ``score`` (nan where none has arrived)."""
         scores = read_scores(self.logs)
