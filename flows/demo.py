@@ -4,8 +4,10 @@ Only the applications and the clock are simulated. What the optimizer sees of th
 """
 
 import asyncio
+import atexit
 import os
 import shutil
+import sys
 import time
 import webbrowser
 from collections.abc import Awaitable, Callable
@@ -69,6 +71,8 @@ def demo(
         ConfigError: the directory holds something else.
     """
     shown = Console() if console is None else console
+    # Registered before Prefect's own, so that it runs after them.
+    atexit.register(_leave_quietly)
     home = prepared(directory)
     prefect_settings.prepare(home=home / "prefect", quiet=True)
     _trust_little(home / "prefect" / "certificate.pem")
@@ -104,6 +108,11 @@ def prepared(directory: Path) -> Path:
     home.mkdir(parents=True)
     (home / MARK).write_text("Removed by the next demonstration.\n", encoding="utf-8")
     return home
+
+
+def _leave_quietly() -> None:
+    """Keep DuckDB's binding from listing, at exit, what Prefect's threads still hold."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _trust_little(file: Path) -> None:

@@ -120,16 +120,17 @@ class Screen:
 
     def _view(self, equipment: Equipment, now: datetime) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-        for title in ("in flight", "change", "state", "stage", "waiting for"):
-            table.add_column(title, no_wrap=True, overflow="ellipsis")
+        for title in ("in flight", "candidate", "state", "stage"):
+            table.add_column(title, no_wrap=True, min_width=len(title))
+        table.add_column("last look", no_wrap=True, overflow="ellipsis", ratio=1)
         for decision in equipment.ledger.decisions.find(states=IN_FLIGHT):
             looks = equipment.ledger.decisions.looks(decision.id)
             table.add_row(
                 decision.target,
-                f"{decision.baseline} → {decision.candidate}",
+                decision.candidate,
                 Text(decision.state.value, style=COLOURS.get(decision.state, "")),
                 _stage(decision, equipment),
-                looks[-1].detail if looks else "",
+                short(decision, looks[-1].detail) if looks else "",
             )
         head = Text.assemble(
             (f"{now:%a %d %b %H:%M}", "bold"),

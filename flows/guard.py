@@ -25,6 +25,5 @@ async def guard(parameters: GuardParameters = GuardParameters()) -> dict[str, An
         observed = observe(equipment, when)
         findings = reconcile(equipment, acting, when)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=True)
-        report.publish_sick(equipment, assessed)
         moved = await step_each(assessed, parameters, when, guard_only=True)
         return record(observed=observed, findings=findings, assessed=assessed, moved=moved)

@@ -42,7 +42,6 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         )
         report.publish_new(equipment, decided.created, when)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=False)
-        report.publish_sick(equipment, assessed)
         moved = () if parameters.dry_run else await step_each(assessed, parameters, when)
         return record(
             observed=observed,

@@ -159,8 +159,8 @@ class ReapParameters(BaseModel):
         ge=90,
         le=3600,
         title="Silence (seconds)",
-        description="A Running run without a heartbeat for so long counts as dead, but never before "
-        "three heartbeats are missing.",
+        description="A Running run without a heartbeat for so long counts as dead, though never "
+        "before three heartbeats are missing.",
     )
     retry: bool = Field(
         default=True,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DEFAULTS = {
     # no telemetry, and no page that calls an outside host from the browser
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     # a new ephemeral database takes 13-15 s on a small machine; the default gives up at 20
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",

@@ -329,8 +329,6 @@ def _merge_clusters(
     carries = np.flatnonzero(codes.map(len).to_numpy() > 0)
     if not carries.size:
         return merged
-    if not carries.size:
-        return merged
     order = carries[np.argsort(group[carries], kind="stable")]
     owners, starts = np.unique(group[order], return_index=True)
     values = codes.to_numpy()

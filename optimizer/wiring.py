@@ -102,6 +102,7 @@ def equip(loaded: Loaded, *, clock: Clock = utc_now) -> Equipment:
         feedback_horizon=settings.integrations.intake.feedback_horizon,
         config_hash=loaded.fingerprint,
         code_version=version("llm-auto-optimizer"),
+        clock=clock,
     )
 
 

@@ -40,7 +40,6 @@ class When(Protocol):
 
 
 Record = Callable[..., dict[str, Any]]
-_TWO = 2
 
 
 @contextmanager
@@ -90,10 +89,9 @@ def publish_new(equipment: Equipment, created: Sequence[DecisionId], when: When)
 
 
 def publish_step(equipment: Equipment, found: Assessment, when: When) -> None:
-    """Tell people and Prefect about the step that was taken; a hold is not a step."""
-    if found.is_due:
-        message = message_of(found.decision, found.step, found.verdict)
-        _publish(equipment, found.decision, message, when)
+    """Tell people and Prefect about the step that was taken, or one of a dead run it finished."""
+    step = found.step if found.is_due else None
+    _publish(equipment, found.decision, message_of(found.decision, step, found.verdict), when)
 
 
 def publish_end(equipment: Equipment, decision: Decision, when: When) -> None:
@@ -102,8 +100,11 @@ def publish_end(equipment: Equipment, decision: Decision, when: When) -> None:
 
 
 def publish_held(equipment: Equipment, decision: Decision, error: OptimizerError) -> None:
-    """Tell people about evidence that contradicts itself; that another run acts is no news."""
-    if isinstance(error, DataError):
+    """Tell people about evidence that contradicts itself; that another run acts is no news.
+
+    Where the candidate holds traffic, the loop has told already that it cannot be rolled back.
+    """
+    if isinstance(error, DataError) and not decision.state.holds_traffic:
         tell(
             equipment,
             Message(
@@ -114,16 +115,6 @@ def publish_held(equipment: Equipment, decision: Decision, error: OptimizerError
                 decision_id=decision.id,
             ),
         )
-
-
-def publish_sick(equipment: Equipment, assessed: Sequence[Assessment]) -> None:
-    """Page for holds that need a person, once for as long as they last."""
-    for found in assessed:
-        if found.is_due or found.verdict is None or not found.verdict.page:
-            continue
-        looks = equipment.ledger.decisions.looks(found.decision.id)
-        if len(looks) < _TWO or not looks[-2].verdict.page:
-            tell(equipment, message_of(found.decision, found.step, found.verdict))
 
 
 def _publish(equipment: Equipment, decision: Decision, message: Message | None, when: When) -> None:

@@ -9,43 +9,18 @@ the same end, because every step after ``begin`` is idempotent and depends on th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State, amend, move
 from optimizer.errors import ConflictError, DataError, UnavailableError
+from optimizer.loop.decide import ALL
 from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.publishing import Readback, holds, publish, read_or_none, split_of
 from optimizer.metrics import at as moment_at
 from optimizer.metrics import ceil_s
-from optimizer.ports import Intent, Json, Lease
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readback:
-    """What the gateway holds after an apply, and whether it is what was wanted."""
-
-    found: Allocation | None
-    proven: bool
-    detail: str = ""
-
-    def as_json(self) -> dict[str, Json]:
-        """The read-back as it is stored beside the intent."""
-        return {"proven": self.proven, "detail": self.detail, "found": split_of(self.found)}
-
-
-def split_of(allocation: Allocation | None) -> dict[str, Json] | None:
-    """The allocation as a small JSON-able table, for events and people."""
-    if allocation is None:
-        return None
-    return {
-        "generation": allocation.generation,
-        "salt": allocation.salt,
-        "slices": [
-            {"slice": part.name.value, "arm": part.arm, "low": part.low, "high": part.high}
-            for part in allocation.slices
-        ],
-    }
+from optimizer.ports import Intent, Lease
 
 
 def event(
@@ -81,50 +56,13 @@ def take_lease(equipment: Equipment, target: str, acting: Acting) -> Lease:
     lease = equipment.ledger.effects.acquire(
         target,
         acting.holder,
-        now=acting.now,
+        now=equipment.present(acting),
         ttl_s=int(equipment.lease_ttl.total_seconds()),
     )
     if lease is None:
         msg = f"another run is acting on {target}; this one leaves it alone"
         raise ConflictError(msg)
     return lease
-
-
-def publish(equipment: Equipment, wanted: Allocation) -> Readback:
-    """Apply the allocation and read it back.
-
-    Raises:
-        UnavailableError: the gateway did not answer; the intent stays open.
-    """
-    gateway = equipment.gateway(wanted.target)
-    try:
-        gateway.apply(wanted, arms=equipment.arms_of(wanted.target))
-        found = gateway.read(wanted.target)
-    except ConflictError as error:
-        return Readback(
-            found=_read_or_none(equipment, wanted.target), proven=False, detail=str(error)
-        )
-    except DataError as error:
-        return Readback(found=None, proven=False, detail=str(error))
-    if found is None:
-        return Readback(found=None, proven=False, detail="the gateway holds nothing")
-    same = found.same_split(wanted) and found.generation == wanted.generation
-    return Readback(
-        found=found, proven=same, detail="" if same else "the gateway holds another split"
-    )
-
-
-def _read_or_none(equipment: Equipment, target: str) -> Allocation | None:
-    try:
-        return equipment.gateway(target).read(target)
-    except DataError:
-        return None
-
-
-def next_generation(equipment: Equipment, target: str) -> int:
-    """One above the newest generation written for the target."""
-    desired = equipment.ledger.effects.desired(target)
-    return 1 if desired is None else desired.generation + 1
 
 
 def begin_and_finish(
@@ -165,17 +103,28 @@ def resume(
 ) -> Decision:
     """Carry an open intent of a decision to its end; returns the decision as it then stands.
 
+    An intent that a newer one of its decision took the place of is closed and changes nothing; one
+    that may not be carried on now (:func:`withheld`) stays open.
+
     Raises:
+        ConflictError: another run carried it on meanwhile.
         UnavailableError: the gateway did not answer; the intent stays open.
     """
     decision_id = intent.decision_id
     if decision_id is None:
         msg = f"intent {intent.key} belongs to no decision"
         raise DataError(msg)
-    readback = publish(equipment, intent.allocation)
+    # Read before anything is published: the end is stored by compare-and-set on this version.
     before = equipment.ledger.decisions.get(decision_id)
+    if before.generation != intent.allocation.generation or before.state.is_final:
+        drop(equipment, intent, "a newer step took its place", acting=acting, lease=lease)
+        return before
+    if withheld(equipment, before, intent, acting):
+        return before
+    readback = publish(equipment, intent.allocation, decision_id)
+    now = equipment.present(acting)
     if readback.proven:
-        after, kind = _proven(before, intent, acting)
+        after, kind = _proven(before, intent, now)
         baseline = (after.target, after.candidate) if after.state is State.COMPLETED else None
         _finish(
             equipment,
@@ -191,6 +140,42 @@ def resume(
         )
         return after
     return _unproven(equipment, before, intent, readback, acting=acting, lease=lease)
+
+
+def withheld(equipment: Equipment, decision: Decision, intent: Intent, acting: Acting) -> str:
+    """Why the open intent must not be carried on now; empty = it may.
+
+    A pause or a freeze that came after a run died stops the step it had begun, unless the gateway
+    already holds it. A roll-back is never stopped.
+    """
+    if decision.state is State.ROLLING_BACK:
+        return ""
+    policy = equipment.policies.get(decision.target)
+    reason = equipment.departed(decision)
+    paused = equipment.ledger.effects.paused()
+    if ALL in paused or decision.target in paused:
+        reason = reason or "the target is paused"
+    if policy is not None and policy.frozen_at(acting.now) is not None:
+        reason = reason or "changes are frozen"
+    if not reason or holds(read_or_none(equipment, intent.target), intent.allocation):
+        return ""
+    return reason
+
+
+def drop(
+    equipment: Equipment, intent: Intent, detail: str, *, acting: Acting, lease: Lease
+) -> None:
+    """Close an intent that is not to be carried on; nothing else changes."""
+    equipment.ledger.effects.finish(
+        intent.key,
+        status="failed",
+        read_back=Readback(found=None, proven=False, detail=detail).as_json(),
+        decision=None,
+        events=[],
+        baseline=None,
+        at=equipment.present(acting),
+        lease=lease,
+    )
 
 
 def _finish(  # noqa: PLR0913 - one transaction closes all of these
@@ -223,22 +208,22 @@ def _finish(  # noqa: PLR0913 - one transaction closes all of these
             )
         ],
         baseline=baseline,
-        at=acting.now,
+        at=equipment.present(acting),
         lease=lease,
     )
 
 
-def _proven(before: Decision, intent: Intent, acting: Acting) -> tuple[Decision, str]:
-    """The decision once the gateway was seen to hold what the intent wanted."""
+def _proven(before: Decision, intent: Intent, now: datetime) -> tuple[Decision, str]:
+    """The decision once the gateway was seen, at ``now``, to hold what the intent wanted."""
     generation = intent.allocation.generation
     to = intent.then_state
     if to is None or to is before.state:
-        first_window = moment_at(ceil_s(acting.now))
+        first_window = moment_at(ceil_s(now))
         return (
             amend(
                 before,
                 stage=before.stage if intent.then_stage is None else intent.then_stage,
-                stage_entered_at=acting.now,
+                stage_entered_at=now,
                 evidence_from=before.evidence_from or first_window,
                 generation=generation,
                 hold_reason="",
@@ -247,10 +232,10 @@ def _proven(before: Decision, intent: Intent, acting: Acting) -> tuple[Decision,
         )
     changes: dict[str, object] = {"generation": generation, "hold_reason": ""}
     if to is State.DEPLOYED:
-        changes |= {"deployed_at": acting.now, "stage_entered_at": acting.now}
+        changes |= {"deployed_at": now, "stage_entered_at": now}
     if to is State.COMPLETED:
         changes |= {"reason": intent.reason}
-    return move(before, to, acting.now, **changes), "transition"
+    return move(before, to, now, **changes), "transition"
 
 
 def _unproven(
@@ -270,7 +255,7 @@ def _unproven(
     """
     reason = f"{intent.move} not proven: {readback.detail}"
     if before.state is State.ROLLING_BACK:
-        after, kind = amend(before, hold_reason=reason), "note"
+        after, kind = amend(before, hold_reason=before.hold_reason or reason), "note"
     elif intent.move == "start" and _holds_snapshot(equipment, before, readback):
         after = move(before, State.DEPLOYMENT_FAILED, acting.now, reason=reason)
         kind = "transition"

@@ -23,7 +23,8 @@ def answer(
 
     Raises:
         KeyError: no such decision.
-        ConfigError: it waits for nobody, or a rejection gives no reason.
+        ConfigError: it waits for nobody, was approved already, the question expired, or a rejection
+            gives no reason.
         ConflictError: another run is acting on the target.
     """
     if not agreed and not reason.strip():
@@ -36,7 +37,9 @@ def answer(
         if before.state is not State.AWAITING_APPROVAL:
             msg = f"decision {decision_id} is {before.state.value}; it does not wait for approval"
             raise ConfigError(msg)
-        if not agreed:
+        if agreed:
+            _check_open(equipment, before, acting)
+        else:
             after = move(before, State.CANCELLED, acting.now, reason=f"rejected: {reason}")
             entry = event(before, after, "transition", acting, reason=f"rejected: {reason}")
             ledger.decisions.update(after, [entry], lease=lease)
@@ -49,3 +52,24 @@ def answer(
     finally:
         ledger.effects.release(lease)
     return tick(equipment, decision_id, acting=acting, as_of=as_of).decision
+
+
+def _check_open(equipment: Equipment, decision: Decision, acting: Acting) -> None:
+    """Refuse a second approval, and one that comes too late.
+
+    Raises:
+        ConfigError: naming who approved, or since when the question is closed.
+    """
+    if decision.approved_by is not None:
+        msg = (
+            f"decision {decision.id} was approved by {decision.approved_by} already; "
+            "it starts with the next run that may start it"
+        )
+        raise ConfigError(msg)
+    policy, asked = equipment.policies.get(decision.target), decision.approval_asked_at
+    if policy is None or asked is None:
+        return
+    until = asked + policy.approval.expires_after
+    if acting.now > until:
+        msg = f"the question whether to start {decision.id} was open until {until.isoformat()}"
+        raise ConfigError(msg)

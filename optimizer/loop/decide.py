@@ -9,7 +9,7 @@ import pandas as pd
 
 from optimizer.cycle import Plan, events_for
 from optimizer.cycle import decide as arbitrate
-from optimizer.decision import Decision, State
+from optimizer.decision import Decision
 from optimizer.evidence import DecisionId, Insight, Proposal, Scene
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.metrics import DAY_S, HOUR_S, floor_s
@@ -102,8 +102,3 @@ def settle_proposals(
 def keep_insights(equipment: Equipment, as_of: datetime, insights: Sequence[Insight]) -> None:
     """Store what the analyzers claim."""
     equipment.ledger.runs.add_insights(as_of, insights)
-
-
-def waiting(equipment: Equipment) -> tuple[Decision, ...]:
-    """Decisions that wait for a person."""
-    return tuple(equipment.ledger.decisions.find(states=[State.AWAITING_APPROVAL]))

@@ -1,11 +1,12 @@
 """What a run works with: the adapters and the operator's limits, chosen once by the wiring."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from optimizer.decision import Decision
 from optimizer.engine import Engine
-from optimizer.errors import ConfigError
+from optimizer.errors import ConfigError, DataError
 from optimizer.evidence import Analyzer, Strategy
 from optimizer.policy import Policy
 from optimizer.ports import Gateway, Ledger, Notifier, PriceBook, Source
@@ -32,7 +33,7 @@ class Equipment:
 
     lateness: how long a window waits for its rows before it is closed; lease_ttl: how long a run
     that died keeps others away from its target; baseline_days: how many days of hours analyzers and
-    strategies read.
+    strategies read; clock: the present time, aware, None = a run acts in the moment it began.
     """
 
     ledger: Ledger
@@ -52,14 +53,35 @@ class Equipment:
     feedback_horizon: timedelta = timedelta(days=3)
     config_hash: str = ""
     code_version: str = ""
+    clock: Callable[[], datetime] | None = None
+
+    def present(self, acting: Acting) -> datetime:
+        """The time: a run may be long past its beginning when a split is seen in force."""
+        return acting.now if self.clock is None else max(acting.now, self.clock())
+
+    def departed(self, decision: Decision) -> str:
+        """Why the decision can no longer be carried out as configured; empty while it can."""
+        target = self.targets.get(decision.target)
+        if target is None or decision.target not in self.policies:
+            return f"target {decision.target} left the configuration"
+        known = {arm.name: arm.enabled for arm in target.arms}
+        if decision.candidate in known and not known[decision.candidate]:
+            return f"arm {decision.candidate} of {decision.target} was disabled"
+        for arm in (decision.candidate, decision.baseline):
+            if arm not in known:
+                return f"arm {arm} of {decision.target} left the configuration"
+        return ""
 
     def gateway(self, target: str) -> Gateway:
-        """The gateway that splits the target's traffic.
+        """The gateway that splits the target's traffic, also when it left the configuration.
 
         Raises:
             ConfigError: the target names a gateway that is not configured.
+            DataError: the target left the configuration, and no gateway holds it.
         """
-        name = self.gateway_of.get(target, "")
+        if target not in self.gateway_of:
+            return self._holder(target)
+        name = self.gateway_of[target]
         if name not in self.gateways:
             msg = (
                 f"target {target} names gateway {name!r}, which is none of {sorted(self.gateways)}"
@@ -67,9 +89,22 @@ class Equipment:
             raise ConfigError(msg)
         return self.gateways[name]
 
+    def _holder(self, target: str) -> Gateway:
+        """The gateway that still holds an allocation of a target nobody configures any more."""
+        for gateway in self.gateways.values():
+            try:
+                held = gateway.read(target) is not None
+            except DataError:  # damaged, but there
+                held = True
+            if held:
+                return gateway
+        msg = f"target {target} left the configuration, and no gateway holds it"
+        raise DataError(msg)
+
     def arms_of(self, target: str) -> dict[str, dict[str, object]]:
-        """Every arm's configuration as it is published to applications."""
-        return {arm.name: arm.config.as_dict() for arm in self.targets[target].arms}
+        """Every configured arm as it is published to applications; none of an unknown target."""
+        found = self.targets.get(target)
+        return {} if found is None else {arm.name: arm.config.as_dict() for arm in found.arms}
 
     def price_of(self, target: str, arm: str, at: datetime) -> Price | None:
         """The arm's own price, else the price book's; None = unknown."""
@@ -89,6 +124,14 @@ class Equipment:
         return {key: price for key, price in found.items() if price is not None}
 
     def baseline_arms(self) -> dict[str, str]:
-        """The arm in force per configured target."""
+        """The arm in force per configured target.
+
+        The configuration's own, where the arm that was promoted left the configuration.
+        """
         moved = self.ledger.effects.baselines()
-        return {name: moved.get(name, target.baseline) for name, target in self.targets.items()}
+        return {
+            name: moved[name]
+            if any(arm.name == moved.get(name) for arm in target.arms)
+            else target.baseline
+            for name, target in self.targets.items()
+        }

@@ -1,20 +1,25 @@
 """Evaluate: judge what is in flight and plan each decision's next step. Reads only."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pandas as pd
 
 from optimizer.decision import TRAFFIC, Decision, State
+from optimizer.errors import DataError
 from optimizer.evidence import DecisionId, Verdict
 from optimizer.judge import Case, judge
 from optimizer.loop.decide import ALL
 from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.tell import page_of, tell
 from optimizer.metrics import GRAIN_S, at, floor_s
-from optimizer.policy import Policy
 from optimizer.ports import Look
-from optimizer.rollout import Move, Step, plan
+from optimizer.rollout import Move, Step, plan, roll_back
+
+_LOG = logging.getLogger(__name__)
 
 IN_FLIGHT = tuple(state for state in State if not state.is_final)
 
@@ -55,9 +60,32 @@ def grains_for(
     )
 
 
-def policy_for(equipment: Equipment, decision: Decision) -> Policy | None:
-    """The target's policy; None where the target left the configuration."""
-    return equipment.policies.get(decision.target)
+def complete_until(
+    equipment: Equipment, decisions: Sequence[Decision], as_of: datetime
+) -> Mapping[str, datetime]:
+    """Up to when each decision's target has all of its data, aware UTC, at most `data_until`.
+
+    Everything up to the oldest of the sources' newest rows has been delivered. Beyond that only a
+    target's own rows show that its source came so far; where there are none, a source that lags
+    behind must not pass for a quiet hour. Sources that never delivered are not waited for.
+    """
+    closed = data_until(equipment, as_of)
+    states = [equipment.ledger.intake.cursor(source.name) for source in equipment.sources]
+    newest = [state.newest_s for state in states if state.newest_s is not None]
+    mark = min(closed, at(min(newest, default=floor_s(closed)) // GRAIN_S * GRAIN_S))
+    targets = sorted({decision.target for decision in decisions})
+    until = dict.fromkeys(targets, mark)
+    lags = [equipment.policies[name].data_lag_max for name in targets]
+    if mark == closed or not lags:
+        return until
+    # What is older than the longest lag is stale anyway, however old it is.
+    start_s = max(floor_s(mark), floor_s(closed - max(lags)) - GRAIN_S)
+    rows = equipment.ledger.aggregates.load(
+        GRAIN_S, start_s=start_s, end_s=floor_s(closed), targets=targets
+    )
+    for target, start in rows.groupby("target", observed=True)["window_start_s"].max().items():
+        until[str(target)] = max(mark, at(int(start) + GRAIN_S))
+    return until
 
 
 def assess(
@@ -70,61 +98,128 @@ def assess(
 ) -> tuple[Assessment, ...]:
     """Judge and plan every decision in flight, or just those given.
 
-    A decision whose target left the configuration is left out: it cannot be judged, and removing a
-    target does not move its traffic (reconciliation reports it).
+    One whose target or arm left the configuration is ended: it can no longer be judged, and a
+    canary that nobody watches must not stay.
     """
     in_flight = [
         decision
         for decision in (
             equipment.ledger.decisions.find(states=IN_FLIGHT) if decisions is None else decisions
         )
-        if decision.target in equipment.policies and not decision.state.is_final
+        if not decision.state.is_final
     ]
-    until = data_until(equipment, as_of)
-    verdicts = _verdicts(equipment, in_flight, now=acting.now, until=until)
+    gone = {d.id: why for d in in_flight if (why := equipment.departed(d))}
+    present = [_within_stages(equipment, d) for d in in_flight if d.id not in gone]
+    verdicts = _verdicts(equipment, present, now=acting.now, as_of=as_of)
     pauses = equipment.ledger.effects.paused()
+    steps = {
+        decision.id: plan(
+            decision,
+            verdicts.get(decision.id),
+            equipment.policies[decision.target],
+            now=acting.now,
+            paused=ALL in pauses or decision.target in pauses,
+            guard_only=guard_only,
+        )
+        for decision in present
+    }
     return tuple(
         Assessment(
             decision=decision,
             verdict=verdicts.get(decision.id),
-            step=plan(
-                decision,
-                verdicts.get(decision.id),
-                equipment.policies[decision.target],
-                now=acting.now,
-                paused=ALL in pauses or decision.target in pauses,
-                guard_only=guard_only,
-            ),
+            step=_leave(decision, gone[decision.id], guard_only=guard_only)
+            if decision.id in gone
+            else steps[decision.id],
         )
         for decision in in_flight
     )
 
 
+def _within_stages(equipment: Equipment, decision: Decision) -> Decision:
+    """The decision at the last stage there is, where stages were taken out of its policy."""
+    last = len(equipment.policies[decision.target].stages) - 1
+    return replace(decision, stage=last) if decision.stage > last else decision
+
+
+def _leave(decision: Decision, why: str, *, guard_only: bool) -> Step:
+    """The end of a decision whose target or arm left the configuration."""
+    if guard_only and not decision.state.holds_traffic:
+        return Step(
+            move=Move.HOLD,
+            to=decision.state,
+            stage=decision.stage,
+            reason="the guard only protects",
+        )
+    if decision.state is State.VALIDATING:
+        return Step(move=Move.CANCEL, to=State.VALIDATION_FAILED, stage=decision.stage, reason=why)
+    return roll_back(decision, why)
+
+
 def _verdicts(
-    equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, until: datetime
+    equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, as_of: datetime
 ) -> dict[DecisionId, Verdict]:
     judged = [d for d in decisions if d.state in TRAFFIC and d.evidence_from is not None]
     if not judged:
         return {}
+    until = complete_until(equipment, judged, as_of)
+    groups: dict[datetime, list[Decision]] = defaultdict(list)
+    for decision in judged:
+        groups[until[decision.target]].append(decision)
+    found: dict[DecisionId, Verdict] = {}
+    for moment, group in groups.items():
+        try:
+            found |= _judge(equipment, group, now=now, until=moment)
+        except DataError:
+            for decision in group:
+                found |= _judge_alone(equipment, decision, now=now, until=moment)
+    return found
+
+
+def _judge_alone(
+    equipment: Equipment, decision: Decision, *, now: datetime, until: datetime
+) -> dict[DecisionId, Verdict]:
+    """The verdict on one decision; none where its data contradict themselves: it is held."""
+    try:
+        return _judge(equipment, [decision], now=now, until=until)
+    except DataError as error:
+        _LOG.error("%s of %s cannot be judged: %s", decision.id, decision.target, error)
+        return {}
+
+
+def _judge(
+    equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, until: datetime
+) -> dict[DecisionId, Verdict]:
     anchors = equipment.ledger.decisions.anchors()
-    cases = [Case(decision=d, policy=equipment.policies[d.target], anchors=anchors) for d in judged]
-    grains = grains_for(equipment, judged, until)
+    cases = [
+        Case(decision=d, policy=equipment.policies[d.target], anchors=anchors) for d in decisions
+    ]
+    grains = grains_for(equipment, decisions, until)
     return judge(cases, grains, now=now, data_until=until)
 
 
 def record_looks(
     equipment: Equipment, assessments: Sequence[Assessment], *, acting: Acting
 ) -> None:
-    """Store every verdict with the move it led to; the same look twice changes nothing."""
+    """Store every verdict with the move it led to; the same look twice changes nothing.
+
+    A verdict that asks for a person is told, once for as long as it stays the same.
+    """
+    decisions = equipment.ledger.decisions
     for assessment in assessments:
-        if assessment.verdict is None:
+        verdict, decision = assessment.verdict, assessment.decision
+        if verdict is None:
             continue
-        equipment.ledger.decisions.add_look(
+        if verdict.page:
+            before = decisions.looks(decision.id)
+            said = bool(before) and before[-1].verdict.page
+            if not said or before[-1].verdict.reason is not verdict.reason:
+                tell(equipment, page_of(decision, verdict))
+        decisions.add_look(
             Look(
-                decision_id=assessment.decision.id,
+                decision_id=decision.id,
                 at=acting.now,
                 run=acting.run_id,
-                verdict=assessment.verdict,
+                verdict=verdict,
                 move=assessment.step.move.value,
                 detail=assessment.step.reason,
             )

@@ -9,6 +9,7 @@ from optimizer.decision import event_hash
 from optimizer.engine.spool import DATASETS, QUARANTINE
 from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
+from optimizer.loop.evaluate import IN_FLIGHT
 from optimizer.loop.observe import roll_days
 from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S, floor_s
 
@@ -23,11 +24,22 @@ _MANY_FILES = 8
 def prune(
     equipment: Equipment, as_of: datetime, *, grains: timedelta, hours: timedelta, days: timedelta
 ) -> dict[str, int]:
-    """Sum closed hours into days, then delete older aggregates; rows deleted per width."""
+    """Sum closed hours into days, then delete older aggregates; rows deleted per width.
+
+    The evidence of what is in flight is kept, however long it has been in flight.
+    """
     roll_days(equipment.ledger, as_of=as_of)
     store = equipment.ledger.aggregates
+    needed = [
+        floor_s(decision.evidence_from, DAY_S)
+        for decision in equipment.ledger.decisions.find(states=IN_FLIGHT)
+        if decision.evidence_from is not None
+    ]
+    oldest = {GRAIN_S: min(needed)} if needed else {}
     return {
-        name: store.prune(width_s, before_s=floor_s(as_of - age, DAY_S))
+        name: store.prune(
+            width_s, before_s=min(floor_s(as_of - age, DAY_S), oldest.get(width_s, _EVER_S))
+        )
         for name, width_s, age in (
             ("grains", GRAIN_S, grains),
             ("hours", HOUR_S, hours),
@@ -81,16 +93,20 @@ def _merge(equipment: Equipment, dataset: str, as_of: datetime, keep_s: int) -> 
 
 
 def broken_chains(equipment: Equipment) -> list[DecisionId]:
-    """Decisions whose stored log does not hash to what is stored."""
-    decisions = equipment.ledger.decisions
-    return [decision.id for decision in decisions.find() if not chain_holds(equipment, decision.id)]
+    """Decisions whose stored log does not hash to what is stored, or ends in another state."""
+    decisions = equipment.ledger.decisions.find()
+    return [decision.id for decision in decisions if not chain_holds(equipment, decision.id)]
 
 
 def chain_holds(equipment: Equipment, decision_id: DecisionId) -> bool:
-    """Whether every event of the decision hashes to its stored hash over its predecessor's."""
-    previous = ""
-    for event in equipment.ledger.decisions.events(decision_id):
+    """Whether every event hashes to its stored hash over its predecessor's, up to today's state.
+
+    Entries cut off the end are seen by the state the decision has reached without them.
+    """
+    decisions = equipment.ledger.decisions
+    previous, ends_in = "", None
+    for event in decisions.events(decision_id):
         if event.prev_hash != previous or event_hash(event) != event.hash:
             return False
-        previous = event.hash
-    return True
+        previous, ends_in = event.hash, event.to_state
+    return ends_in is decisions.get(decision_id).state

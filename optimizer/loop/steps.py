@@ -1,28 +1,23 @@
 """Steps: carry out what the planner asks for, one step of one decision, under its lease."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, State, amend, move
-from optimizer.errors import ConflictError, DataError
-from optimizer.evidence import Anchor, DecisionId, Verdict
-from optimizer.judge import Case, charges, realised
-from optimizer.loop.act import (
-    begin_and_finish,
-    event,
-    next_generation,
-    open_intent,
-    resume,
-    take_lease,
-)
+from optimizer.errors import DataError, UnavailableError
+from optimizer.evidence import DecisionId
+from optimizer.loop.act import begin_and_finish, event, open_intent, resume, take_lease
 from optimizer.loop.equipment import Acting, Equipment
-from optimizer.loop.evaluate import Assessment, assess, data_until, grains_for
-from optimizer.ports import Lease, Snapshot
+from optimizer.loop.evaluate import Assessment, assess, record_looks
+from optimizer.loop.publishing import next_generation, seen_generation
+from optimizer.loop.settle import settle
+from optimizer.loop.snapshots import intact_snapshot, restored, take_snapshot
+from optimizer.loop.tell import stuck_of, tell
+from optimizer.ports import Intent, Lease
 from optimizer.rollout import Move, Step, roll_back, split
 
 
@@ -36,36 +31,97 @@ def tick(
 ) -> Assessment:
     """Take the due step of one decision; returns what was assessed, with the decision as it stands.
 
-    An effect that a dead run left open is finished first. A hold changes nothing.
+    An effect that a dead run left open is finished first; while a pause withholds it, nothing but a
+    roll-back is taken. A hold changes nothing.
 
     Raises:
         KeyError: no such decision.
         ConflictError: another run is acting on the target.
+        DataError: its snapshot is missing or damaged; nothing was moved.
         UnavailableError: the gateway did not answer; the next tick goes on from here.
     """
     ledger = equipment.ledger
     target = ledger.decisions.get(decision_id).target
     lease = take_lease(equipment, target, acting)
     try:
-        for intent in ledger.effects.open_intents(target):
-            if intent.decision_id == decision_id:
-                resume(equipment, intent, acting=acting, lease=lease)
-        decision = ledger.decisions.get(decision_id)
-        found = assess(
-            equipment, acting=acting, as_of=as_of, guard_only=guard_only, decisions=[decision]
-        )
-        if not found or not found[0].is_due:
-            return found[0] if found else _ended(decision)
-        after = carry_out(equipment, found[0], acting=acting, as_of=as_of, lease=lease)
-        return replace(found[0], decision=after)
+        with _telling_if_stuck(equipment, decision_id, acting, lease):
+            done, withheld = _resume_own(equipment, target, decision_id, acting, lease)
+            decision = ledger.decisions.get(decision_id)
+            found = assess(
+                equipment,
+                acting=acting,
+                as_of=as_of,
+                guard_only=guard_only or withheld,
+                decisions=[decision],
+            )
+            if not found or not found[0].is_due:
+                return found[0] if found else _ended(decision, done)
+            record_looks(equipment, found, acting=acting)
+            after = carry_out(equipment, found[0], acting=acting, as_of=as_of, lease=lease)
+            return replace(found[0], decision=after)
     finally:
         ledger.effects.release(lease)
 
 
-def _ended(decision: Decision) -> Assessment:
-    step = Step(
-        move=Move.HOLD, to=decision.state, stage=decision.stage, reason="nothing is due any more"
-    )
+def _resume_own(
+    equipment: Equipment, target: str, decision_id: DecisionId, acting: Acting, lease: Lease
+) -> tuple[Intent | None, bool]:
+    """Finish the decision's open intent: the one that was, and whether it must stay open."""
+    effects = equipment.ledger.effects
+    done = None
+    for intent in effects.open_intents(target):
+        if intent.decision_id == decision_id:
+            resume(equipment, intent, acting=acting, lease=lease)
+            done = intent
+    return done, any(i.decision_id == decision_id for i in effects.open_intents(target))
+
+
+@contextmanager
+def _telling_if_stuck(
+    equipment: Equipment, decision_id: DecisionId, acting: Acting, lease: Lease
+) -> Iterator[None]:
+    """Tell people when a roll-back could not be done; once, as long as it is the same one.
+
+    That it was told is kept as the decision's ``hold_reason``.
+    """
+    try:
+        yield
+    except (UnavailableError, DataError) as error:
+        decision = equipment.ledger.decisions.get(decision_id)
+        due = isinstance(error, DataError) and decision.state.holds_traffic
+        if due or decision.state is State.ROLLING_BACK:
+            _note_stuck(equipment, decision, str(error), acting, lease)
+        raise
+
+
+def _note_stuck(
+    equipment: Equipment, decision: Decision, why: str, acting: Acting, lease: Lease
+) -> None:
+    if decision.hold_reason.startswith(_STUCK):
+        return
+    after = amend(decision, hold_reason=f"{_STUCK}{why}")
+    entry = event(decision, after, "note", acting, reason=after.hold_reason)
+    equipment.ledger.decisions.update(after, [entry], lease=lease)
+    tell(equipment, stuck_of(after, why))
+
+
+_STUCK = "roll-back not done: "
+
+
+def _ended(decision: Decision, done: Intent | None) -> Assessment:
+    """What is said of a decision that is final: the step that just ended it, if one did."""
+    if done is None:
+        return Assessment(
+            decision=decision,
+            verdict=None,
+            step=Step(
+                move=Move.HOLD,
+                to=decision.state,
+                stage=decision.stage,
+                reason="nothing is due any more",
+            ),
+        )
+    step = Step(move=Move(done.move), to=decision.state, stage=decision.stage, reason=done.reason)
     return Assessment(decision=decision, verdict=None, step=step)
 
 
@@ -79,24 +135,26 @@ def end_now(
 ) -> Decision:
     """Roll a decision back, or cancel it where it holds no traffic; without analysis.
 
+    One that is final stays as it is. It works while paused, and for a target or arm that left the
+    configuration.
+
     Raises:
         KeyError: no such decision.
-        ValueError: it is final already.
-        ConflictError, UnavailableError: as :func:`tick`.
+        ConflictError, DataError, UnavailableError: as :func:`tick`.
     """
     ledger = equipment.ledger
     lease = take_lease(equipment, ledger.decisions.get(decision_id).target, acting)
     try:
-        decision = ledger.decisions.get(decision_id)
-        for intent in ledger.effects.open_intents(decision.target):
-            if intent.decision_id == decision_id:
-                decision = resume(equipment, intent, acting=acting, lease=lease)
-        if decision.state.is_final:
-            return decision
-        abort_to = State.CANCELLED if cancel else State.ROLLED_BACK
-        step = roll_back(decision, reason, abort_to=abort_to)
-        assessment = Assessment(decision=decision, verdict=None, step=step)
-        return carry_out(equipment, assessment, acting=acting, as_of=acting.now, lease=lease)
+        with _telling_if_stuck(equipment, decision_id, acting, lease):
+            target = ledger.decisions.get(decision_id).target
+            _resume_own(equipment, target, decision_id, acting, lease)
+            decision = ledger.decisions.get(decision_id)
+            if decision.state.is_final:
+                return decision
+            abort_to = State.CANCELLED if cancel else State.ROLLED_BACK
+            step = roll_back(decision, reason, abort_to=abort_to)
+            assessment = Assessment(decision=decision, verdict=None, step=step)
+            return carry_out(equipment, assessment, acting=acting, as_of=acting.now, lease=lease)
     finally:
         ledger.effects.release(lease)
 
@@ -199,47 +257,8 @@ def _settle(
     equipment: Equipment, assessment: Assessment, acting: Acting, as_of: datetime, lease: Lease
 ) -> Decision:
     """Settle expected against realised, charge the anchors, release the holdback."""
-    before = assessment.decision
-    until = data_until(equipment, as_of)
-    grains = grains_for(equipment, [before], until)
-    case = Case(
-        decision=before,
-        policy=equipment.policies[before.target],
-        anchors=equipment.ledger.decisions.anchors(),
-    )
-    actual = realised(case, grains, now=acting.now, data_until=until)
-    measured = charges(case, grains, now=acting.now, data_until=until)
-    promoted = _promotion_verdict(equipment, before)
-    for metric, charge in measured.items():
-        charged = charge or _charge_at_promotion(before, metric, promoted)
-        if charged is not None:
-            equipment.ledger.decisions.charge_anchor(
-                before.id, charged, at=acting.now, settled=charge is not None
-            )
-    settled = replace(assessment, decision=replace(before, actual=actual))
-    return _advance(equipment, settled, acting, as_of, lease)
-
-
-def _promotion_verdict(equipment: Equipment, decision: Decision) -> Verdict | None:
-    looks = equipment.ledger.decisions.looks(decision.id)
-    return next((look.verdict for look in reversed(looks) if look.move == Move.PROMOTE.value), None)
-
-
-def _charge_at_promotion(decision: Decision, metric: str, verdict: Verdict | None) -> Anchor | None:
-    """The judge's own estimate at promotion, where the holdback was too small to tell."""
-    if verdict is None:
-        return None
-    for check in verdict.checks:
-        if check.metric == metric and check.harm is not None and check.variance is not None:
-            return Anchor(
-                target=decision.target,
-                metric=metric,
-                reference_arm=decision.baseline,
-                harm=check.harm,
-                variance=check.variance,
-                promotions=1,
-            )
-    return None
+    before = settle(equipment, assessment.decision, acting=acting, as_of=as_of)
+    return _advance(equipment, replace(assessment, decision=before), acting, as_of, lease)
 
 
 def _roll_back(
@@ -247,11 +266,11 @@ def _roll_back(
 ) -> Decision:
     """Restore the snapshot's split under a new generation, and prove it by reading back."""
     before, step = assessment.decision, assessment.step
-    snapshot = equipment.ledger.effects.snapshot(before.id)
-    if snapshot is None:
-        msg = f"decision {before.id} holds traffic of {before.target} but has no snapshot"
-        raise DataError(msg)
-    generation = next_generation(equipment, before.target)
+    snapshot = intact_snapshot(equipment, before.id)
+    # The last attempt was not proven: somebody may have raised the generation by hand.
+    again = before.state is State.ROLLING_BACK
+    seen = seen_generation(equipment, before.target) if again else 0
+    generation = next_generation(equipment, before.target, above=seen)
     abort_to = step.abort_to or before.abort_to or State.ROLLED_BACK
     entered = (
         amend(before, generation=generation)
@@ -285,43 +304,12 @@ def _roll_back(
     )
 
 
-def restored(allocation: Allocation, generation: int) -> Allocation:
-    """The snapshot's split as a newer generation."""
-    return replace(allocation, generation=generation)
-
-
 def _wanted(equipment: Equipment, decision: Decision, step: Step, generation: int) -> Allocation:
     wanted = split(decision, equipment.policies[decision.target], step, generation=generation)
     if wanted is None:
         msg = f"step {step.move.value} of {decision.id} names no allocation"
         raise DataError(msg)
     return wanted
-
-
-def take_snapshot(equipment: Equipment, decision: Decision, acting: Acting) -> Snapshot:
-    """The target's exact configuration before its first change, with its checksum.
-
-    Raises:
-        ConflictError: the gateway does not hold what the ledger wants; reconcile first.
-    """
-    held = equipment.gateway(decision.target).read(decision.target)
-    desired = equipment.ledger.effects.desired(decision.target)
-    if held is None or desired is None or not held.same_split(desired):
-        msg = f"gateway and ledger disagree on {decision.target}; nothing starts before they agree"
-        raise ConflictError(msg)
-    arms = equipment.arms_of(decision.target)
-    content = {"allocation": asdict(held), "arms": arms}
-    text = json.dumps(content, sort_keys=True, default=str)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return Snapshot(
-        id=f"s-{decision.id.removeprefix('d-')}",
-        target=decision.target,
-        decision_id=decision.id,
-        allocation=held,
-        arms=arms,
-        taken_at=acting.now,
-        sha256=sha256,
-    )
 
 
 def _evidence(assessment: Assessment) -> dict[str, object]:

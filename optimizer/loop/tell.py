@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from optimizer.decision import Decision, State
-from optimizer.errors import UnavailableError
-from optimizer.evidence import Verdict
+from optimizer.evidence import Reason, Verdict
 from optimizer.loop.equipment import Equipment
 from optimizer.rollout import Move, Step
 
@@ -17,10 +16,13 @@ _WORTH_TELLING = {
     State.COMPLETED: "info",
     State.AWAITING_APPROVAL: "warning",
     State.CANCELLED: "warning",
+    State.VALIDATION_FAILED: "warning",
     State.ROLLED_BACK: "error",
     State.ROLLING_BACK: "critical",
     State.DEPLOYMENT_FAILED: "critical",
 }
+_QUIET = frozenset({Move.HOLD, Move.ADVANCE, Move.WATCH, Move.VALIDATE})
+_WENT_WRONG = frozenset({State.ROLLING_BACK, State.DEPLOYMENT_FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,29 +36,59 @@ class Message:
 
 
 def message_of(decision: Decision, step: Step | None, verdict: Verdict | None) -> Message | None:
-    """The message a step deserves; None for holds and for stages in between."""
-    quiet = {Move.HOLD, Move.ADVANCE, Move.WATCH, Move.VALIDATE}
-    page = verdict is not None and verdict.page
-    if step is not None and step.move in quiet and not page:
+    """The message a step deserves; None for holds and for stages in between.
+
+    A step in between that ended in a roll-back is told, whatever it was meant to be.
+    """
+    if verdict is not None and verdict.page:
+        return page_of(decision, verdict)
+    quiet = step is not None and step.move in _QUIET
+    if quiet and decision.state not in _WENT_WRONG:
         return None
-    severity = "critical" if page else _WORTH_TELLING.get(decision.state, "info")
     why = decision.reason or (step.reason if step is not None else "")
     sure = "" if verdict is None else f" Evidence: {verdict.sentence}."
-    undo = (
-        f" Undo: llmopt rollback {decision.id} --reason …" if decision.state.holds_traffic else ""
-    )
-    title = (
-        f"{decision.target}: {decision.state.value} ({decision.baseline} -> {decision.candidate})"
-    )
-    if page:
-        title = f"{decision.target}: the control itself is sick, nothing is moved"
     return Message(
-        title=title, body=f"{why}.{sure}{undo}", severity=severity, decision_id=decision.id
+        title=f"{decision.target}: {decision.state.value} "
+        f"({decision.baseline} -> {decision.candidate})",
+        body=f"{why}.{sure}{_undo(decision)}",
+        severity=_WORTH_TELLING.get(decision.state, "info"),
+        decision_id=decision.id,
     )
+
+
+def page_of(decision: Decision, verdict: Verdict) -> Message:
+    """What a person must see to, because nothing may be moved on such data."""
+    what = (
+        "the control itself is sick, nothing is moved"
+        if verdict.reason is Reason.CONTROL_SICK
+        else "the evidence cannot be used, a person must look"
+    )
+    return Message(
+        title=f"{decision.target}: {what}",
+        body=f"{verdict.sentence}.{_undo(decision)}",
+        severity="critical",
+        decision_id=decision.id,
+    )
+
+
+def stuck_of(decision: Decision, why: str) -> Message:
+    """A roll-back that did not succeed: traffic may still be where it must not be."""
+    return Message(
+        title=f"{decision.target}: the roll-back of {decision.candidate} is not done",
+        body=f"{why}. The next run tries again; `llmopt doctor` compares ledger and gateway.",
+        severity="critical",
+        decision_id=decision.id,
+    )
+
+
+def _undo(decision: Decision) -> str:
+    if not decision.state.holds_traffic:
+        return ""
+    return f" Undo: llmopt rollback {decision.id} --reason …"
 
 
 def tell(equipment: Equipment, message: Message | None) -> None:
-    """Send to every notifier; one that does not answer is logged and never stops the loop."""
+    """Send to every notifier; one that fails is logged and never stops the loop."""
     if message is None:
         return
     for notifier in equipment.notifiers:
@@ -67,5 +99,5 @@ def tell(equipment: Equipment, message: Message | None) -> None:
                 severity=message.severity,
                 decision_id=message.decision_id,
             )
-        except UnavailableError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, traffic matters more
             _LOG.warning("a notifier did not take %r: %s", message.title, error)

@@ -30,3 +30,12 @@ def prefect_harness() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
+
+
+@pytest.fixture
+def closed_afterwards() -> Iterator[None]:
+    """Ledgers that flows opened in this process are closed."""
+    from flows.equipped import close_all  # noqa: PLC0415 - as above
+
+    yield
+    close_all()

@@ -35,8 +35,8 @@ def die(directory: Path, decision_id: str, now: datetime, run_id: str, point: st
     given = equipment(
         directory,
         now=now,
-        ledger=KillingLedger(ledger, point),  # type: ignore[arg-type]
-        gateway=Killing(file_gateway(directory, now), point),  # type: ignore[arg-type]
+        ledger=KillingLedger(ledger, point),
+        gateway=Killing(file_gateway(directory, now), point),
     )
     tick(given, DecisionId(decision_id), acting=acting(now, run_id), as_of=now)
 
