@@ -11,6 +11,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -129,6 +130,13 @@ def _trust_little(file: Path) -> None:
     os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(file))
 
 
+def _no_heartbeat() -> AbstractContextManager[object]:
+    """Spare each simulated run the thread that tells a server it is alive; nobody reaps here."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+
+
 async def _live(
     world: wiring.World, hours: int, config: Path, shown: Console, timing: Timing
 ) -> None:
@@ -140,7 +148,7 @@ async def _live(
 
     equipment = open_equipment(config)
     since = timing.add("start", since)
-    with demo_screen.Screen(shown, hours) as screen:
+    with _no_heartbeat(), demo_screen.Screen(shown, hours) as screen:
         for _ in range(hours):
             half, full = world.now + HALF_HOUR, world.now + HOUR
             screen.requests += world.advance(half)

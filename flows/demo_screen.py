@@ -201,6 +201,8 @@ def table(figures: Figures) -> RenderableType:
 
 def caught(figures: Figures) -> RenderableType:
     """Canaries that were taken back."""
+    if not figures.caught:
+        return Text("No canary was taken back.")
     shown = _titled("Harm caught")
     for title in ("target", "candidate", "because of"):
         shown.add_column(title)

@@ -10,6 +10,8 @@ from optimizer.decision import Decision
 from optimizer.errors import ConfigError
 from optimizer.loop.equipment import Acting
 
+TARGET_TAG = "target:"
+DECISION_TAG = "decision:"
 CLOCK_SLACK = timedelta(minutes=1)
 """How far clocks of a server and its workers may differ."""
 
@@ -54,13 +56,18 @@ def occasion(parameters: RunParameters) -> Occasion:
 
 def about(decision: Decision) -> list[str]:
     """Tags of a run that is about one decision."""
-    return [f"target:{decision.target}", f"decision:{decision.id}"]
+    return [f"{TARGET_TAG}{decision.target}", f"{DECISION_TAG}{decision.id}"]
 
 
 def run_name() -> str:
     """What the run is called in the UI: flow, moment, and what it is about."""
     given = flow_run.parameters.get("parameters")
-    named = [tag.partition(":")[2] for tag in reversed(flow_run.tags or []) if ":" in tag]
+    named = [
+        tag.removeprefix(kind)
+        for kind in (TARGET_TAG, DECISION_TAG)
+        for tag in flow_run.tags or []
+        if tag.startswith(kind)
+    ]
     asked = [
         str(value) for name in ("target", "decision_id") if (value := getattr(given, name, None))
     ]

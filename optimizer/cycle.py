@@ -270,8 +270,9 @@ def _exploration(case: _Case) -> str | None:
     if candidate is None or case.requests_per_hour is None:
         return "the cost of exploring is unknown, and the policy sets an exploration budget"
     stage = case.policy.stages[0]
+    share = min(stage.share, case.policy.exploration_share)
     served = max(
-        case.requests_per_hour * stage.share * stage.bake_time.total_seconds() / HOUR_S,
+        case.requests_per_hour * share * stage.bake_time.total_seconds() / HOUR_S,
         stage.min_requests,
     )
     extra = served * candidate
@@ -299,17 +300,16 @@ def _pace(case: _Case) -> str | None:
     return None
 
 
-def _exploring_share(case: _Case) -> str | None:
-    share, limit = case.policy.stages[0].share, case.policy.exploration_share
-    if case.proposal.exploratory and share > limit:
-        return f"first stage gives an arm without traffic {share:g}, exploration_share is {limit:g}"
+def _exploring(case: _Case) -> str | None:
+    if case.proposal.exploratory and case.policy.exploration_share == 0:
+        return "exploration_share is 0: no arm without traffic of its own is tried"
     return None
 
 
 LEVELS: tuple[tuple[Fate, tuple[Rule, ...]], ...] = (
     (Fate.SAFETY, (_safety,)),
     (Fate.BUDGET, (_spending, _exploration)),
-    (Fate.OPERATIONAL, (_frozen, _pace, _exploring_share)),
+    (Fate.OPERATIONAL, (_frozen, _pace, _exploring)),
 )
 
 

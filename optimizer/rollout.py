@@ -83,6 +83,7 @@ class _Tick:
     now: datetime
     blocked: str
     approved: bool | None
+    exploration_spent_usd: float
 
     def since(self, moment: datetime | None) -> timedelta:
         """Time from ``moment`` to now; zero where it is not known."""
@@ -113,6 +114,7 @@ def plan(
     paused: bool = False,
     approved: bool | None = None,
     guard_only: bool = False,
+    exploration_spent_usd: float = 0.0,
 ) -> Step:
     """The next step, one at a time; the same arguments give the same step.
 
@@ -124,6 +126,7 @@ def plan(
         paused: whether an operator paused the target, or all.
         approved: a person's answer; None where there is none. ``decision.approved_by`` counts too.
         guard_only: plan only HOLD, ROLL_BACK or FINISH_ROLLBACK.
+        exploration_spent_usd: what canaries of untried arms have cost the target today, USD.
 
     Raises:
         ValueError: the verdict is about another decision.
@@ -141,6 +144,7 @@ def plan(
         now=now,
         blocked=blocked,
         approved=True if decision.approved_by is not None and approved is None else approved,
+        exploration_spent_usd=exploration_spent_usd,
     )
     if decision.state.holds_traffic:
         protective = _protect(tick)
@@ -262,7 +266,15 @@ def _measured(tick: _Tick) -> bool:
     if tick.policy.holdback_share == 0:
         return True
     verdict = tick.verdict
-    return verdict is not None and verdict.n_canary > 0 and verdict.reason is not Reason.STALE
+    return (
+        verdict is not None
+        and min(verdict.n_canary, verdict.n_control) > 0
+        and verdict.reason not in _UNTRUSTED
+    )
+
+
+_UNTRUSTED = frozenset({Reason.STALE, Reason.SRM, Reason.NON_FINITE})
+"""Reasons for which the data themselves say nothing."""
 
 
 def _stay(tick: _Tick) -> Step:
@@ -316,30 +328,32 @@ def _ramp(tick: _Tick) -> Step:
     decision, policy, verdict = tick.decision, tick.policy, tick.verdict
     if decision.stage < 0:
         return _start(tick)
-    if verdict is None:
-        return tick.hold("not judged yet")
-    lacking = tick.blocked or _unready(tick, verdict)
-    if lacking:
-        return tick.hold(lacking)
+    waiting = _waiting(tick)
+    if waiting or verdict is None:
+        return tick.hold(waiting or "not judged yet")
     following = decision.stage + 1
     if following < len(policy.stages):
         share = stage_share(decision, policy, following)
-        return tick.step(
-            Move.ADVANCE, f"no harm seen: the canary gets {share:.1%}", stage=following
-        )
+        reason = f"no harm seen: the canary gets {share:.1%}"
+        return tick.step(Move.ADVANCE, reason, stage=following)
     if verdict.outcome is not Outcome.PASS:
         return tick.hold(verdict.sentence)
     return tick.step(Move.PROMOTE, verdict.sentence, State.DEPLOYED)
 
 
-def _unready(tick: _Tick, verdict: Verdict) -> str:
-    """What the canary's stage still lacks; empty when it may end."""
-    if verdict.stage_outcome is not Outcome.PASS:
+def _waiting(tick: _Tick) -> str:
+    """What the canary's stage waits for; empty where its time has come."""
+    decision, policy, verdict = tick.decision, tick.policy, tick.verdict
+    if tick.blocked:
+        return tick.blocked
+    if verdict is not None and verdict.stage_outcome is not Outcome.PASS:
         return verdict.sentence
-    bake = tick.policy.stages[tick.decision.stage].bake_time
-    entered = tick.decision.stage_entered_at
-    if entered is None or tick.since(entered) < bake:
+    bake = policy.stages[decision.stage].bake_time
+    if decision.stage_entered_at is None or tick.since(decision.stage_entered_at) < bake:
         return f"baking for {bake}"
+    limit, spent = policy.budget.exploration_daily_usd, tick.exploration_spent_usd
+    if decision.exploratory and limit is not None and spent >= limit:
+        return f"exploration spent {spent:.4g} USD today, limit {limit:g}"
     return ""
 
 

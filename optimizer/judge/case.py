@@ -38,6 +38,11 @@ class Case:
         return self.decision.state in WATCHED
 
     @property
+    def asks_goal(self) -> bool:
+        """Whether the policy's goal must be reached; an urgent change leaves a broken arm."""
+        return not self.decision.urgent
+
+    @property
     def evidence_from(self) -> datetime | None:
         """Start of the evidence: of the canary, or of full traffic once promoted."""
         return self.decision.deployed_at if self.is_watched else self.decision.evidence_from

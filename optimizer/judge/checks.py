@@ -43,7 +43,7 @@ class _Asked:
 
 
 def checks(cases: Sequence[Case], sums: Sums) -> list[tuple[Check, ...]]:
-    """Every case's checks: its guardrails in the policy's order, then its goal."""
+    """Every case's checks: its guardrails in the policy's order, then its goal if it is asked."""
     found: list[dict[tuple[str, str], Check]] = [{} for _ in cases]
     for question in questions(cases):
         for asked in _ask(question, cases, sums):
@@ -55,7 +55,7 @@ def checks(cases: Sequence[Case], sums: Sums) -> list[tuple[Check, ...]]:
             own[key]
             for key in (
                 *((rail.metric, "guardrail") for rail in case.policy.guardrails),
-                (case.policy.goal.metric, GOAL),
+                *([(case.policy.goal.metric, GOAL)] if case.asks_goal else []),
             )
         )
         for case, own in zip(cases, found, strict=True)

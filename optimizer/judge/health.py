@@ -46,13 +46,14 @@ class Health:
 
     srm_log_e: log e-value against the planned split; circuit: requests in a row that all failed,
     0 = closed; sick: control breaks the safety limit on failures itself, ``control_failing`` is the
-    share that says so.
+    share that says so; canary_sick: so does the canary, which is asked of urgent decisions only.
     """
 
     srm_log_e: FloatArray
     circuit: IntArray
     sick: BoolArray
     control_failing: FloatArray
+    canary_sick: BoolArray
 
     @property
     def srm(self) -> BoolArray:
@@ -62,12 +63,15 @@ class Health:
 
 def examine(cases: Sequence[Case], sums: Sums, data_until: datetime) -> Health:
     """The health of every case."""
-    failing, sick = _sick(cases, sums, data_until)
+    failing, sick = _sick(cases, sums, data_until, CONTROL, np.ones(len(cases), dtype=bool))
+    urgent = np.array([case.decision.urgent for case in cases], dtype=bool)
+    _, canary_sick = _sick(cases, sums, data_until, CANARY, urgent & sick)
     return Health(
         srm_log_e=_split_log_e(cases, sums),
         circuit=_circuit(sums),
         sick=sick,
         control_failing=failing,
+        canary_sick=canary_sick,
     )
 
 
@@ -117,16 +121,19 @@ def _circuit(sums: Sums) -> IntArray:
     return np.where(opened, sent[CANARY], 0).astype(np.int64)
 
 
-def _sick(cases: Sequence[Case], sums: Sums, data_until: datetime) -> tuple[FloatArray, BoolArray]:
-    """Control's share of failures, and whether it is proven above the safety limit.
+def _sick(
+    cases: Sequence[Case], sums: Sums, data_until: datetime, arm: int, asked: BoolArray
+) -> tuple[FloatArray, BoolArray]:
+    """An arm's share of failures, and whether it is proven above the safety limit.
 
-    Over all the evidence, or over its last hour alone: an outage may follow a healthy day.
+    Over all the evidence, or over its last hour alone: an outage may follow a healthy day. Cases
+    that are not ``asked``, shape (N,), count as healthy.
     """
     size = len(cases)
     limit = np.array([case.policy.safety.failure_rate_max for case in cases])
     windows = sums.windows
     recent = windows.start_s >= data_until.timestamp() - HOUR_S
-    spread = dispersion(sums, np.arange(size))[:, CONTROL]
+    spread = dispersion(sums, np.arange(size))[:, arm]
     effect = np.where(single_requests(sums, np.arange(size)), 1.0, spread)
     effect = np.where(np.isfinite(effect), effect, 1.0)
     share, sick = np.full(size, np.nan), np.zeros(size, dtype=bool)
@@ -134,12 +141,15 @@ def _sick(cases: Sequence[Case], sums: Sums, data_until: datetime) -> tuple[Floa
         rows, failed = (
             np.bincount(
                 windows.case[chosen],
-                weights=windows.counts[name][chosen, CONTROL],
+                weights=windows.counts[name][chosen, arm],
                 minlength=size,
             )
             for name in ("n", "n_failed")
         )
-        lower, _ = bernoulli_interval(failed / effect, rows / effect, alpha=SICK_ALPHA)
+        lower = np.zeros(size)
+        lower[asked], _ = bernoulli_interval(
+            (failed / effect)[asked], (rows / effect)[asked], alpha=SICK_ALPHA
+        )
         broken = lower > limit
         seen = failed / np.where(rows > 0, rows, np.nan)
         share = np.where(broken & ~sick, seen, share)
@@ -178,10 +188,11 @@ def _label_test(sums: Sums, case: IntArray) -> BoolArray:
     position = np.full(len(sums.foreign), -1)
     position[case] = np.arange(case.size)
     asked = position[windows.case]
-    chosen = (asked >= 0) & windows.mature
-    counts = {name: values[chosen] for name, values in windows.counts.items()}
-    answered = counts["n"] - counts["n_failed"]
-    open_ = np.clip(answered - counts["n_quality"], 0, answered)
+    answered = windows.counts["n"] - windows.counts["n_failed"]
+    open_ = np.clip(answered - windows.counts["n_quality"], 0, answered)
+    # A window without open requests adds exactly nothing, whatever its sizes.
+    chosen = (asked >= 0) & windows.mature & open_.any(axis=1)
+    answered, open_ = answered[chosen], open_[chosen]
     alarm = np.zeros(case.size, dtype=bool)
     for side in (Side.HIGHER, Side.LOWER):
         increments = exact_increments(

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from optimizer.statistics.anytime import half_width_multiplier
+from optimizer.statistics.anytime import (
+    TIGHTEST_PROMOTE,
+    TIGHTEST_ROLLBACK,
+    half_width_multiplier,
+)
 from optimizer.statistics.clusters import NEAR_ZERO_SE, RatioEstimate, harm
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-# Requests of both arms at which the sequence is tightest: early for roll-backs, a quarter of a
-# planned rollout of 20,000 for promotions. Fixed ahead of the data, as the sequence requires.
-TIGHTEST_ROLLBACK: Final = 2_000.0
-TIGHTEST_PROMOTE: Final = 5_000.0
 # The one-sided sequence is defined for an error below one half.
 LARGEST_ALPHA: Final = 0.499
 

@@ -81,6 +81,8 @@ def questions(cases: Sequence[Case]) -> list[Question]:
             left = case.remaining(rail)
             row = (position, rail.relative, left, rollback_tolerance(rail, left), *alphas)
             asked.setdefault((rail.metric, GUARDRAIL), []).append(row)
+        if not case.asks_goal:
+            continue
         goal = case.policy.goal
         # A gain is a negative harm relative to control; harm that is proven misses the goal.
         row = (position, True, -goal.min_gain, 0.0, *alphas)

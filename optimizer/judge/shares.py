@@ -196,7 +196,8 @@ def _count_test(question: Question, sums: Sums, exact: BoolArray) -> tuple[Float
     position[question.case] = np.where(exact, np.arange(question.case.size), -1)
     windows = sums.windows
     asked = position[windows.case]
-    chosen = asked >= 0
+    # A window without events adds exactly nothing, whatever its sizes.
+    chosen = (asked >= 0) & windows.counts[metric.numerator].any(axis=1)
     events = windows.counts[metric.numerator][chosen]
     rows = windows.counts[metric.denominator][chosen]
     increments = exact_increments(

@@ -37,8 +37,6 @@ CANARY: Final = 1
 NEVER: Final = np.iinfo(np.int64).max
 
 _SUMMED: Final = ("n", "n_failed", "n_fallback", "n_units", "n_latency", "n_cost", "n_quality")
-# Rows unpacked at once: 9 kB each.
-_ROWS_AT_ONCE: Final = 2_048
 _MIDDLES: Final = np.asarray(EDGES)[: LAST_BUCKET + 1] / np.sqrt(RATIO)
 
 
@@ -80,14 +78,17 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """The rows that count: their case, arm (0 control, 1 canary) and what they hold."""
+    """The rows that count, sorted by case, then time: arm (0 control, 1 canary) and contents.
+
+    latencies: the filled buckets of all histograms: position of their row, bucket and count.
+    """
 
     case: IntArray
     arm: IntArray
     start_s: IntArray
     mature: BoolArray
     counts: Mapping[str, IntArray]
-    histogram: npt.NDArray[np.object_]
+    latencies: tuple[IntArray, IntArray, IntArray]
     clusters: npt.NDArray[np.object_]
 
     def sum(self, values: npt.ArrayLike, cases: int, where: BoolArray | None = None) -> FloatArray:
@@ -177,7 +178,7 @@ def _select(
         start_s=start_s,
         mature=mature,
         counts=counts,
-        histogram=grains[HISTOGRAM].to_numpy()[known],
+        latencies=unpack_histograms(grains[HISTOGRAM].to_numpy()[known].tolist()),
         clusters=grains[CLUSTERS].to_numpy()[known],
     )
     limit = np.array([threshold_bucket(each.latency_threshold_ms) for each in decisions])
@@ -190,7 +191,7 @@ def _select(
 
 def _above(rows: _Rows, limit: IntArray) -> IntArray:
     """Answered requests of each row beyond its case's threshold bucket."""
-    row, bucket, count = unpack_histograms(rows.histogram.tolist())
+    row, bucket, count = rows.latencies
     over = bucket > limit[rows.case[row]] if row.size else np.zeros(0, dtype=bool)
     size = rows.case.size
     return np.bincount(row[over], weights=count[over], minlength=size).astype(np.int64)
@@ -198,7 +199,7 @@ def _above(rows: _Rows, limit: IntArray) -> IntArray:
 
 def _latency(rows: _Rows, cases: int) -> FloatArray:
     """Count, sum and sum of squares of latency from the histograms, each value within 1 %."""
-    row, bucket, count = unpack_histograms(rows.histogram.tolist())
+    row, bucket, count = rows.latencies
     value = np.where(bucket == ZERO_BUCKET, 0.0, _MIDDLES[np.maximum(bucket, 0)])
     cell = (rows.case * 2 + rows.arm)[row]
     moments = [
@@ -210,41 +211,39 @@ def _latency(rows: _Rows, cases: int) -> FloatArray:
 def _buckets(rows: _Rows, cases: int) -> tuple[FloatArray, FloatArray]:
     """Hash buckets of all windows and of mature ones, each (cases, 2, fields, buckets)."""
     shape = (len(CLUSTER_FIELDS), N_CLUSTERS)
+    # Young rows and mature ones are added up apart, so that each is read and added once.
     sums = np.zeros((2, 2 * cases, *shape))
-    cell = rows.case * 2 + rows.arm
-    order = np.argsort(cell, kind="stable")
-    order = order[[bool(code) for code in rows.clusters[order]]]
-    for start in range(0, order.size, _ROWS_AT_ONCE):
-        chosen = order[start : start + _ROWS_AT_ONCE]
-        cells = np.empty((chosen.size, *shape))
-        for position, code in enumerate(rows.clusters[chosen]):
-            cells[position] = _readable(code)
-        for total, kept in ((sums[0], slice(None)), (sums[1], rows.mature[chosen])):
-            owners, firsts = np.unique(cell[chosen][kept], return_index=True)
-            if owners.size:
-                total[owners] += np.add.reduceat(cells[kept], firsts, axis=0)
-    everything, mature = sums.reshape(2, cases, 2, *shape)
-    return everything, mature
+    places = zip(rows.mature.astype(np.int64), rows.case * 2 + rows.arm, strict=True)
+    for code, (age, cell) in zip(rows.clusters, places, strict=True):
+        if code:
+            sums[age, cell] += _readable(code)
+    young, mature = sums.reshape(2, cases, 2, *shape)
+    young += mature
+    return young, mature
 
 
-def _readable(code: bytes) -> FloatArray | float:
+def _readable(code: bytes) -> IntArray | float:
     """The row's hash buckets; nan where they are corrupt: nothing is concluded from them."""
     try:
-        return unpack_clusters(code).astype(np.float64)
+        return unpack_clusters(code)
     except DataError:
         return np.nan
 
 
 def _windows(rows: _Rows) -> Windows:
-    key, first, inverse = np.unique(
-        np.stack([rows.case, rows.start_s], axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    cell = inverse.reshape(-1) * 2 + rows.arm
-    size = len(key)
+    begins = np.ones(rows.case.size, dtype=bool)
+    begins[1:] = (np.diff(rows.case) != 0) | (np.diff(rows.start_s) != 0)
+    size = int(np.count_nonzero(begins))
+    cell = (np.cumsum(begins) - 1) * 2 + rows.arm
     counts = {
         name: np.bincount(cell, weights=values, minlength=2 * size)
         .astype(np.int64)
         .reshape(size, 2)
         for name, values in rows.counts.items()
     }
-    return Windows(case=key[:, 0], start_s=key[:, 1], mature=rows.mature[first], counts=counts)
+    return Windows(
+        case=rows.case[begins],
+        start_s=rows.start_s[begins],
+        mature=rows.mature[begins],
+        counts=counts,
+    )

@@ -4,6 +4,10 @@ The laws kept here: harm that is proven fails whatever else is missing, with two
 hold and page instead of returning traffic to a control that is itself failing, or believing labels
 that are unlike between the arms. PASS needs every required check to pass on healthy, fresh data.
 Nothing measured, or nothing understood, is never PASS.
+
+An urgent decision leaves an arm that provably breaks a limit. It is not asked for the goal, and a
+sick control holds it only where there is no good way on either: the canary breaks the limit too, or
+is worse in something else.
 """
 
 from collections.abc import Sequence
@@ -31,6 +35,8 @@ CASES_AT_ONCE: Final = 1_000
 HEALTH: Final = "health"
 """Role of checks on the data themselves."""
 
+_URGENT: Final = "every guardrail holds, and an urgent change needs no gain"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
@@ -48,6 +54,14 @@ class _Facts:
     circuit: int
     sick: bool
     control_failing: float
+    canary_sick: bool
+
+    @property
+    def stuck(self) -> bool:
+        """Whether control is sick and leaving it is no way out, so that a person is needed."""
+        if not self.sick or not self.case.decision.urgent:
+            return self.sick
+        return self.canary_sick or any(each.outcome is Outcome.FAIL for each in self.required)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +157,7 @@ def _facts(  # noqa: PLR0917 - the arrays meet the objects here
         circuit=int(health.circuit[position]),
         sick=bool(health.sick[position]),
         control_failing=float(health.control_failing[position]),
+        canary_sick=bool(health.canary_sick[position]),
     )
 
 
@@ -162,7 +177,7 @@ def _verdict(facts: _Facts) -> Verdict:
         n_canary=facts.rows[CANARY],
         n_control=facts.rows[CONTROL],
         data_until=facts.data_until,
-        page=facts.sick or any(each.reason is Reason.NON_FINITE for each in facts.required),
+        page=facts.stuck or any(each.reason is Reason.NON_FINITE for each in facts.required),
     )
 
 
@@ -189,13 +204,26 @@ def _unhealthy(facts: _Facts) -> _Finding | None:
     if facts.srm_log_e >= np.log(SRM_ALARM):
         clause = f"sessions are not split as planned (log e-value {facts.srm_log_e:.1f})"
         return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.SRM, clause=clause)
-    if facts.sick:
-        clause = (
-            f"control itself fails {facts.control_failing:.1%} of its requests, more than the "
-            f"{policy.safety.failure_rate_max:.1%} allowed: held, a person is needed"
-        ).replace("%", " %")
+    if facts.stuck:
+        clause = f"{_failing_control(facts)}{_no_way_out(facts)}: held, a person is needed"
         return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.CONTROL_SICK, clause=clause)
     return None
+
+
+def _failing_control(facts: _Facts) -> str:
+    limit = facts.case.policy.safety.failure_rate_max
+    return (
+        f"control itself fails {facts.control_failing:.1%} of its requests, more than the "
+        f"{limit:.1%} allowed"
+    ).replace("%", " %")
+
+
+def _no_way_out(facts: _Facts) -> str:
+    """What an urgent canary has against it."""
+    if facts.canary_sick:
+        return ", and so does the canary"
+    harm = next((check for check in facts.required if check.outcome is Outcome.FAIL), None)
+    return f", but {harm.detail}" if harm is not None and facts.case.decision.urgent else ""
 
 
 def _floors(facts: _Facts) -> _Finding | None:
@@ -218,7 +246,8 @@ def _required(facts: _Facts) -> _Finding:
         return _Finding(outcome=outcome, reason=Reason.NO_ROWS, clause="nothing is required")
     clause = decider.detail
     if outcome is Outcome.PASS:
-        clause = "every guardrail and the goal hold: " + facts.required[-1].detail
+        asked = "every guardrail and the goal hold" if facts.case.asks_goal else _URGENT
+        clause = f"{asked}: {facts.required[-1].detail}"
     return _Finding(outcome=outcome, reason=decider.reason, clause=clause)
 
 
@@ -236,10 +265,12 @@ def _health_checks(facts: _Facts) -> tuple[Check, ...]:
     control = Check(
         metric="control",
         role=HEALTH,
-        outcome=Outcome.INCONCLUSIVE if facts.sick else Outcome.PASS,
-        reason=Reason.CONTROL_SICK if facts.sick else Reason.NONE,
+        outcome=Outcome.INCONCLUSIVE if facts.stuck else Outcome.PASS,
+        reason=Reason.CONTROL_SICK if facts.stuck else Reason.NONE,
         method="Bernoulli confidence sequence",
-        detail=f"limit {facts.case.policy.safety.failure_rate_max:.4f} on control's failures",
+        detail=_failing_control(facts)
+        if facts.sick
+        else f"limit {facts.case.policy.safety.failure_rate_max:.4f} on control's failures",
     )
     circuit = Check(
         metric="circuit",

@@ -36,6 +36,7 @@ def amount(metric: str, value: float, *, relative: bool) -> str:
         >>> amount("failure_rate", 0.005, relative=False)
         '0.50 points'
     """
+    value += 0.0  # A limit of zero gain is a harm of minus zero.
     if relative:
         return f"{value:.1%}".replace("%", " %")
     known = METRICS[metric]
@@ -71,7 +72,7 @@ def explain(check: Check, *, needed: float | None, hours: float | None) -> str:
 def _failed(check: Check) -> str:
     metric = METRICS[check.metric]
     verb = "rose" if metric.direction is Direction.LOWER else "fell"
-    spread = _interval(check)
+    spread = _spread(check)
     n = samples(check)
     if check.role == "goal":
         return f"the goal is missed: {metric.label} {verb} by {spread} against control ({n})"
@@ -82,13 +83,18 @@ def _failed(check: Check) -> str:
     return f"{metric.label} {verb} by {spread} against control, {allowed} ({n})"
 
 
-def _interval(check: Check) -> str:
-    ends = [
-        "?" if end is None else amount(check.metric, end, relative=check.relative)
-        for end in (check.harm_lower, check.harm_upper)
-    ]
-    seen = "?" if check.harm is None else amount(check.metric, check.harm, relative=check.relative)
-    return f"{seen} [{ends[0]}, {ends[1]}]"
+def _spread(check: Check) -> str:
+    """The harm seen with its limits; a limit that stands alone is written in words."""
+    seen, low, high = (
+        None if value is None else amount(check.metric, value, relative=check.relative)
+        for value in (check.harm, check.harm_lower, check.harm_upper)
+    )
+    if seen and low and high:
+        return f"{seen} [{low}, {high}]"
+    known = [f"at least {low}"] if low else []
+    known += [f"at most {high}"] if high else []
+    limits = " and ".join(known)
+    return f"{seen} ({limits})" if seen and limits else seen or limits or "an unknown amount"
 
 
 def _passed(check: Check) -> str:
@@ -97,6 +103,9 @@ def _passed(check: Check) -> str:
     if check.role == "goal":
         gain = amount(check.metric, -upper, relative=relative)
         return f"{label} improves by at least {gain} ({samples(check)})"
+    if upper < 0:
+        better = amount(check.metric, -upper, relative=relative)
+        return f"{label}: better than control by at least {better} ({samples(check)})"
     most = amount(check.metric, upper, relative=relative)
     limit = amount(check.metric, margin, relative=relative)
     return f"harm to {label} is at most {most}, below the margin of {limit} ({samples(check)})"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from optimizer.cycle import Plan, events_for
+from optimizer.cycle import Fate, Plan, events_for
 from optimizer.cycle import decide as arbitrate
 from optimizer.decision import Decision
 from optimizer.evidence import DecisionId, Insight, Proposal, Scene
@@ -86,7 +86,11 @@ def settle_proposals(
     acting: Acting,
     dry_run: bool = False,
 ) -> Decided:
-    """Arbitrate, validate and store; the same hour twice stores nothing twice."""
+    """Arbitrate, validate and store; the same hour twice stores nothing twice.
+
+    A run that died in between is repeated: a proposal whose decision it had stored was accepted,
+    whatever is in flight now.
+    """
     plan = arbitrate(scene, proposals, config_hash=equipment.config_hash, actor=acting.actor)
     if dry_run:
         return Decided(plan=plan, created=())
@@ -95,8 +99,22 @@ def settle_proposals(
         for decision in plan.decisions
         if equipment.ledger.decisions.create(decision, events_for(decision, run_id=acting.run_id))
     )
-    equipment.ledger.decisions.add_proposals(scene.now, plan.outcomes)
+    outcomes = [_known(equipment, scene, *outcome) for outcome in plan.outcomes]
+    equipment.ledger.decisions.add_proposals(scene.now, outcomes)
     return Decided(plan=plan, created=created)
+
+
+def _known(
+    equipment: Equipment, scene: Scene, proposal: Proposal, fate: str, reason: str
+) -> tuple[Proposal, str, str]:
+    """The proposal's outcome, with what an earlier try of this hour made of it."""
+    if fate != Fate.TARGET_IN_FLIGHT.value:
+        return proposal, fate, reason
+    flying = equipment.ledger.decisions.get(scene.in_flight[proposal.target])
+    if flying.proposal_id != proposal.id:
+        return proposal, fate, reason
+    asked = flying.approval_asked_at is not None
+    return proposal, (Fate.AWAITING_APPROVAL if asked else Fate.ACCEPTED).value, flying.reason
 
 
 def keep_insights(equipment: Equipment, as_of: datetime, insights: Sequence[Insight]) -> None:

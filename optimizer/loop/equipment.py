@@ -129,9 +129,14 @@ class Equipment:
         The configuration's own, where the arm that was promoted left the configuration.
         """
         moved = self.ledger.effects.baselines()
-        return {
-            name: moved[name]
-            if any(arm.name == moved.get(name) for arm in target.arms)
-            else target.baseline
-            for name, target in self.targets.items()
-        }
+        return {name: _in_force(target, moved) for name, target in self.targets.items()}
+
+    def baseline_arm(self, target: str) -> str:
+        """The same for one configured target."""
+        return _in_force(self.targets[target], self.ledger.effects.baselines())
+
+
+def _in_force(target: Target, moved: Mapping[str, str]) -> str:
+    promoted = moved.get(target.name)
+    known = any(arm.name == promoted for arm in target.arms)
+    return promoted if promoted is not None and known else target.baseline

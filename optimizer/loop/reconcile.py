@@ -39,9 +39,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sight:
-    """One target as it is seen: the split written down, the one in force, and who is in flight."""
+    """One target as it is seen: the split written down, the one in force, and who is in flight.
+
+    ``baseline`` is the arm that should be in force while nobody is.
+    """
 
     target: str
+    baseline: str
     written: Allocation | None
     found: Allocation | None
     problem: str
@@ -57,14 +61,20 @@ def reconcile(equipment: Equipment, *, acting: Acting) -> tuple[Finding, ...]:
     open_targets = {intent.target for intent in equipment.ledger.effects.open_intents()}
     written = equipment.ledger.effects.desired_all()
     flying = {d.target: d for d in equipment.ledger.decisions.find(states=IN_FLIGHT)}
+    baselines = equipment.baseline_arms()
     for target in (*equipment.targets, *sorted(open_targets - equipment.targets.keys())):
         try:
             if target in open_targets:
                 findings += _resume_all(equipment, target, acting)
             else:
-                findings += _align(
-                    equipment, target, written.get(target), flying.get(target), acting
+                sight = _look(
+                    equipment,
+                    target,
+                    baselines[target],
+                    written=written.get(target),
+                    flying=flying.get(target),
                 )
+                findings += _align(equipment, sight, acting)
         except ConflictError as error:
             findings.append(Finding(target=target, kind="skipped", detail=str(error)))
         except OptimizerError as error:
@@ -117,26 +127,16 @@ def _renew(equipment: Equipment, target: str, decision: Decision) -> None:
         equipment.gateway(target).apply(held, arms=arms)
 
 
-def _align(
-    equipment: Equipment,
-    target: str,
-    written: Allocation | None,
-    flying: Decision | None,
-    acting: Acting,
-) -> list[Finding]:
-    if flying is not None and flying.state is State.ROLLING_BACK:
+def _align(equipment: Equipment, sight: _Sight, acting: Acting) -> list[Finding]:
+    if _is_returning(sight):
         return []  # its next step restores the snapshot and proves it
-    sight = _look(equipment, target, written, flying)
     if _agrees(sight, _intended(equipment, sight)):
         _refresh(equipment, sight)
         return []
-    lease = take_lease(equipment, target, acting)
+    lease = take_lease(equipment, sight.target, acting)
     try:
-        effects, decisions = equipment.ledger.effects, equipment.ledger.decisions
-        now_flying = next(iter(decisions.find(states=IN_FLIGHT, target=target)), None)
-        again = _look(equipment, target, effects.desired(target), now_flying)
-        moved = now_flying is not None and now_flying.state is State.ROLLING_BACK
-        if moved or effects.open_intents(target):
+        again = _look_again(equipment, sight.target)
+        if _is_returning(again) or equipment.ledger.effects.open_intents(sight.target):
             return []  # another run was acting; the next one sees how it ended
         intended = _intended(equipment, again)
         if _agrees(again, intended):
@@ -147,15 +147,43 @@ def _align(
         equipment.ledger.effects.release(lease)
 
 
+def _is_returning(sight: _Sight) -> bool:
+    return sight.flying is not None and sight.flying.state is State.ROLLING_BACK
+
+
 def _look(
-    equipment: Equipment, target: str, written: Allocation | None, flying: Decision | None
+    equipment: Equipment,
+    target: str,
+    baseline: str,
+    *,
+    written: Allocation | None,
+    flying: Decision | None,
 ) -> _Sight:
     try:
         found = equipment.gateway(target).read(target)
         problem = "" if found is not None else "the gateway holds nothing"
     except DataError as error:
         found, problem = None, str(error)
-    return _Sight(target=target, written=written, found=found, problem=problem, flying=flying)
+    return _Sight(
+        target=target,
+        baseline=baseline,
+        written=written,
+        found=found,
+        problem=problem,
+        flying=flying,
+    )
+
+
+def _look_again(equipment: Equipment, target: str) -> _Sight:
+    """The target as it is now that nobody else may move it."""
+    ledger = equipment.ledger
+    return _look(
+        equipment,
+        target,
+        equipment.baseline_arm(target),
+        written=ledger.effects.desired(target),
+        flying=next(iter(ledger.decisions.find(states=IN_FLIGHT, target=target)), None),
+    )
 
 
 def _intended(equipment: Equipment, sight: _Sight) -> Allocation:
@@ -163,13 +191,12 @@ def _intended(equipment: Equipment, sight: _Sight) -> Allocation:
     written, target = sight.written, sight.target
     if written is not None and sight.flying is not None:
         return written
-    baseline = equipment.baseline_arms()[target]
-    if written is None or written.baseline != baseline:
-        return whole(target, baseline, generation=0)
+    if written is None or written.baseline != sight.baseline:
+        return whole(target, sight.baseline, generation=0)
     if written.decision_id is not None:  # a rollout that failed to deploy left its split behind
         return intact_snapshot(equipment, DecisionId(written.decision_id)).allocation
     if not _is_known(equipment, written):
-        return whole(target, baseline, generation=0)
+        return whole(target, sight.baseline, generation=0)
     return written
 
 

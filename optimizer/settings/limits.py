@@ -74,7 +74,8 @@ class ApprovalSettings(Section):
 
     required: bool = Field(default=False, description="Every change waits for a person.")
     above_daily_usd: Usd | None = Field(
-        default=None, description="Only changes of targets that spend more than this a day wait."
+        default=None,
+        description="Only changes expected to move more than this a day wait; unknown is more.",
     )
     expires_after: Duration = Field(
         default=timedelta(hours=24), description="An unanswered question cancels the change."

@@ -11,16 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from optimizer.statistics.anytime import half_width_multiplier
+from optimizer.statistics.anytime import TIGHTEST_PROMOTE, half_width_multiplier
 
 FloatArray = npt.NDArray[np.float64]
 
 # The last bound of the promotion plan (O'Brien-Fleming spending of 0.8 alpha at alpha = 0.05).
 GROUP_SEQUENTIAL_BOUND: Final = 1.7614
 POWER: Final = 0.8
-# The confidence sequence is tuned to be tightest at a quarter of the plan, at 500 units or later.
-TIGHTEST_SHARE: Final = 0.25
-TIGHTEST_UNITS: Final = 500.0
 # Halvings of a bracket: the relative error of the solution is below 1e-15.
 HALVINGS: Final = 60
 Z_95: Final = 1.959963984540054
@@ -72,6 +69,7 @@ def units_needed_anytime(
     power: float = POWER,
     design_effect: npt.ArrayLike = 1.0,
     control_ratio: npt.ArrayLike = 1.0,
+    tightest_at: float = TIGHTEST_PROMOTE,
 ) -> FloatArray:
     """Canary units until the one-sided confidence sequence shows that harm is below a margin.
 
@@ -82,11 +80,11 @@ def units_needed_anytime(
         power: chance to show it at that size, in (0, 1).
         design_effect: variance relative to independent units, > 0.
         control_ratio: control units to one canary unit, > 0.
+        tightest_at: units of both arms the sequence is tuned to, > 0: those of whoever judges.
 
     Returns:
         Canary units n that solve ``(m(n) + z_power) * se(n) = margin``, m(n) the sequence's
-        multiplier when it is tuned to a quarter of the plan; the broadcast shape, nan where an
-        argument is.
+        multiplier at n; the broadcast shape, nan where an argument is.
 
     Raises:
         ValueError: margin is not positive, or alpha is outside its range.
@@ -96,9 +94,10 @@ def units_needed_anytime(
 
     Examples:
         >>> float(np.ceil(units_needed_anytime(0.02 * 0.98, 0.01, alpha=0.05)))
-        5395.0
+        5211.0
     """
     cost = _unit_cost(variance, margin, design_effect, control_ratio)
+    cost = np.where(np.isfinite(cost), cost, np.nan)
     arms = 1.0 + np.asarray(control_ratio, dtype=np.float64)
     error = np.asarray(alpha, dtype=np.float64)
     z_power = special.ndtri(power)
@@ -106,18 +105,19 @@ def units_needed_anytime(
 
     def required(n: FloatArray) -> FloatArray:
         units = n * arms
-        tightest_at = np.fmax(TIGHTEST_UNITS, TIGHTEST_SHARE * units)
         reach = half_width_multiplier(units, alpha=error, tightest_at=tightest_at, two_sided=False)
         return np.asarray((reach + z_power) ** 2 * cost)
 
-    # From TIGHTEST_UNITS / TIGHTEST_SHARE units on, the multiplier is constant: this size suffices.
-    settled = TIGHTEST_UNITS / TIGHTEST_SHARE / arms
-    low, high = np.zeros_like(cost), settled + required(settled)
+    # What is required grows with the logarithm of the size, so doubling soon suffices.
+    low, high = np.zeros_like(cost), tightest_at / arms
+    high = high + required(high)
+    while np.any(short := required(high) > high):
+        high = np.where(short, 2.0 * high, high)
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         enough = required(middle) <= middle
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(np.isfinite(cost), high, np.nan)
+    return high
 
 
 def hours_needed(

@@ -259,11 +259,11 @@ def test_exploring_keeps_to_its_own_budget(
     assert fate(one, dataclasses.replace(given_, exploratory=False))[0] == "accepted"
 
 
-def test_an_arm_without_traffic_gets_no_more_than_the_exploration_share() -> None:
-    wide = Policy(stages=(Stage(share=0.1, bake_time=timedelta(hours=1)),))
+def test_no_arm_without_traffic_is_tried_where_the_policy_allows_no_exploration() -> None:
+    closed = Policy(exploration_share=0.0)
 
-    assert fate(scene(wide), proposal(exploratory=True))[0] == "operational"
-    assert fate(scene(wide), proposal())[0] == "accepted"
+    assert fate(scene(closed), proposal(exploratory=True))[0] == "operational"
+    assert fate(scene(closed), proposal())[0] == "accepted"
 
 
 @pytest.mark.parametrize(

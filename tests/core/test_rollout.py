@@ -7,7 +7,7 @@ import pytest
 from optimizer.allocation import SliceName
 from optimizer.decision import Decision, State, amend, move
 from optimizer.evidence import Impact, Outcome, Reason, Verdict
-from optimizer.policy import Approval, Freeze, Policy, Stage
+from optimizer.policy import Approval, Budget, Freeze, Policy, Stage
 from optimizer.rollout import Move, Step, needs_approval, plan, roll_back, split
 from rollouts import HOUR, T0, decision
 
@@ -326,3 +326,23 @@ def test_a_step_that_applies_nothing_has_no_split(moved: Move) -> None:
 def test_a_verdict_on_another_decision_is_refused() -> None:
     with pytest.raises(ValueError, match="given for decision"):
         plan(decision(), verdict(Outcome.PASS, of=decision("search")), POLICY, now=T0)
+
+
+def test_a_promoted_arm_without_a_control_is_not_taken_for_measured() -> None:
+    given = decision(**PROMOTED)
+    alone = replace(verdict(Outcome.NO_DATA, reason=Reason.NO_ROWS), n_control=0)
+
+    assert plan(given, alone, POLICY, now=T0 + 5 * HOUR).move is Move.HOLD
+
+
+def test_an_untried_arm_gets_no_more_traffic_once_the_exploration_budget_is_spent() -> None:
+    policy = replace(POLICY, budget=Budget(exploration_daily_usd=5.0))
+    given = decision(exploratory=True)
+
+    def moved(spent: float, of: Decision) -> Move:
+        now = T0 + 2 * HOUR
+        return plan(of, verdict(Outcome.PASS), policy, now=now, exploration_spent_usd=spent).move
+
+    assert moved(4.9, given) is Move.ADVANCE
+    assert moved(5.0, given) is Move.HOLD
+    assert moved(5.0, decision()) is Move.ADVANCE

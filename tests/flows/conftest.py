@@ -1,5 +1,6 @@
 """One Prefect server for all flow tests; it costs about ten seconds, so no test gets it unasked."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +18,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_harness() -> Iterator[None]:
-    """A Prefect server on a temporary database, without the heartbeat thread of each flow run."""
+def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server on a temporary database, without what makes each flow run slow.
+
+    That is the heartbeat thread, logs that are sent to the server, and all the certificates there
+    are, which Prefect's client loads for every task to talk to this machine without TLS.
+    """
+    import certifi  # noqa: PLC0415 - as Prefect
     from prefect.settings import (  # noqa: PLC0415 - importing Prefect takes a second
+        PREFECT_API_SSL_CERT_FILE,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOGGING_TO_API_ENABLED,
         temporary_settings,
     )
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - as above
 
-    with (
-        prefect_test_harness(server_startup_timeout=60),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
+    certificate, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    one = tmp_path_factory.mktemp("trust") / "one.pem"
+    one.write_text(certificate + end)
+    quick = {
+        PREFECT_API_SSL_CERT_FILE: str(one),
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with prefect_test_harness(server_startup_timeout=60), temporary_settings(quick):
         yield
+    # While the last test's filters hold: what Prefect left open would fail the whole session.
+    gc.collect()
 
 
 @pytest.fixture

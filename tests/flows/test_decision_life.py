@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import Any
 
+import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import (
@@ -35,17 +35,19 @@ WALK = [
 ]
 
 
-def events_of(decision: str, expected: int) -> list[ReceivedEvent]:
-    """Custom events of the decision, once there are as many as expected; oldest first."""
+def events_of(decision: str, hashes: Collection[str]) -> list[ReceivedEvent]:
+    """Custom events of these entries of the decision's log, once all are there; oldest first."""
 
     async def read() -> list[ReceivedEvent]:
         async with get_client() as client:
             found = await client.read_events(
-                EventFilter(resource=EventResourceFilter(id=[f"llmopt.decision.{decision}"]))
+                EventFilter(resource=EventResourceFilter(id=[f"llmopt.decision.{decision}"])),
+                limit=50,
             )
-            return found.events
+            return [event for event in found.events if event.payload["hash"] in hashes]
 
-    return sorted(eventually(read, lambda found: len(found) >= expected), key=lambda e: e.received)
+    found = eventually(read, lambda found: len(found) >= len(hashes))
+    return sorted(found, key=lambda event: event.occurred)
 
 
 def artifacts_of(filtering: ArtifactFilter) -> list[Artifact]:
@@ -66,12 +68,31 @@ def eventually(read: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:  #
         time.sleep(0.2)
 
 
-def walked(place: Path) -> tuple[Installation, str]:
+def following() -> pd.DataFrame:
+    """Traffic that follows the split: halves until the promotion, then nine to one."""
+    promoted, end = START + 3 * HOUR, START + 8 * HOUR
+    many = traffic(promoted, end, quality=GOOD, rows=540)
+    few = traffic(promoted, end, quality=GOOD, rows=60, seed=2)
+    return pd.concat(
+        [
+            traffic(START, promoted, quality=GOOD, rows=300),
+            many[many["slice"] == "canary"],
+            few[few["slice"] == "control"],
+        ],
+        ignore_index=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def walked(
+    prefect_harness: None,  # noqa: ARG001 - flows need it
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Installation, str]:
     """An installation in which one decision went all the way."""
-    given = installed(place)
+    given = installed(tmp_path_factory.mktemp("walked"))
     given.optimize(START)
     decision = propose(given.equipment, START).id
-    put(given.equipment, traffic(START, START + 8 * HOUR, quality=GOOD, rows=300))
+    put(given.equipment, following())
     for hours, state, share in WALK:
         result = given.optimize(START + hours * HOUR)
         assert result["started"] == {decision: state}
@@ -79,8 +100,10 @@ def walked(place: Path) -> tuple[Installation, str]:
     return given, decision
 
 
-def test_a_decision_goes_to_its_end_and_all_of_it_is_told(tmp_path: Path) -> None:
-    given, decision = walked(tmp_path)
+def test_a_decision_goes_to_its_end_and_all_of_it_is_told(
+    walked: tuple[Installation, str],
+) -> None:
+    given, decision = walked
 
     settled = given.decision(decision)
     assert settled.state is State.COMPLETED
@@ -94,16 +117,17 @@ def test_a_decision_goes_to_its_end_and_all_of_it_is_told(tmp_path: Path) -> Non
     assert settled.actual.quality_delta == pytest.approx(0, abs=0.05)
 
     log = given.equipment.ledger.decisions.events(settled.id)
-    custom = events_of(decision, len(log) - 1)
     # The first entry was written by no flow here.
-    assert [event.payload["hash"] for event in custom] == [entry.hash for entry in log[1:]]
+    hashes = [entry.hash for entry in log[1:]]
+    custom = events_of(decision, hashes)
+    assert [event.payload["hash"] for event in custom] == hashes
     assert [event.event for event in custom] == [
         f"llmopt.decision.{entry.to_state.value}" for entry in log[1:]
     ]
 
     (page,) = artifacts_of(ArtifactFilter(key=ArtifactFilterKey(any_=[f"decision-{decision}"])))[:1]
     assert f"llmopt rollback {decision}" in str(page.data)
-    run = given.last_run()["run_id"]
+    run = given.last_run()["id"]
     cycle = artifacts_of(ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])))
     assert {artifact.key: artifact.type for artifact in cycle} == {
         "optimize-in-flight": "table",
@@ -120,8 +144,10 @@ def test_a_decision_goes_to_its_end_and_all_of_it_is_told(tmp_path: Path) -> Non
         assert f"Undo: llmopt rollback {decision}" in message["body"]
 
 
-def test_a_completed_cycle_changes_nothing_when_it_is_run_again(tmp_path: Path) -> None:
-    given, decision = walked(tmp_path)
+def test_a_completed_cycle_changes_nothing_when_it_is_run_again(
+    walked: tuple[Installation, str],
+) -> None:
+    given, decision = walked
     ledger = given.equipment.ledger
     before = (given.decision(decision), ledger.decisions.events(given.decision(decision).id))
     told = len(given.messages())

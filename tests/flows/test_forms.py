@@ -64,7 +64,7 @@ def test_what_makes_no_sense_is_refused(form: type[BaseModel], given: dict[str, 
 
 @pytest.mark.parametrize("text", ["2026-03-02T08:00:00", "2026-03-02T10:00:00+02:00"])
 def test_one_moment_has_one_text_and_without_a_zone_it_is_utc(text: str) -> None:
-    form = forms.OptimizeParameters(as_of=text)  # type: ignore[arg-type] - as the form sends it
+    form = forms.OptimizeParameters(as_of=text)
 
     assert form.as_of == datetime(2026, 3, 2, 8, tzinfo=UTC)
     assert form.as_of.isoformat() == "2026-03-02T08:00:00+00:00"

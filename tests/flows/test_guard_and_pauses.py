@@ -53,7 +53,7 @@ def test_the_guard_never_advances(tmp_path: Path) -> None:
     assert given.decision(decision).stage == 1
 
 
-@pytest.mark.parametrize("paused", [TARGET, None])
+@pytest.mark.parametrize("paused", [TARGET, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_pause_stops_a_start_until_it_is_taken_back(tmp_path: Path, paused: str | None) -> None:
     given = installed(tmp_path)
     given.optimize(START)
@@ -69,7 +69,7 @@ def test_a_pause_stops_a_start_until_it_is_taken_back(tmp_path: Path, paused: st
     assert given.optimize(START)["started"] == {decision: "deploying"}
 
 
-@pytest.mark.parametrize("paused", [TARGET, None])
+@pytest.mark.parametrize("paused", [None, pytest.param(TARGET, marks=pytest.mark.slow)])
 def test_a_pause_stops_an_advance_and_a_promotion_but_no_rollback(
     tmp_path: Path, paused: str | None
 ) -> None:
@@ -91,6 +91,7 @@ def test_a_pause_stops_an_advance_and_a_promotion_but_no_rollback(
     assert given.shares() == {"large": 1.0}
 
 
+@pytest.mark.slow
 def test_a_freeze_stops_an_advance_but_no_rollback(tmp_path: Path) -> None:
     frozen = f"""{LIMITS}
   freezes:

@@ -55,7 +55,7 @@ def test_the_first_run_publishes_every_target(tmp_path: Path) -> None:
     given = replace(
         given,
         targets={name: replace(target(), name=name) for name in names},
-        policies={name: given.policies[TARGET] for name in names},
+        policies=dict.fromkeys(names, given.policies[TARGET]),
         gateway_of=dict.fromkeys(names, "files"),
     )
 
@@ -72,9 +72,7 @@ def test_a_repeated_run_changes_nothing_but_freshness(ride: Ride) -> None:
     ride.align()
     before, ledger_before = published(ride).read_bytes(), wanted(ride.given)
 
-    later = replace(
-        ride.given, gateways={"files": file_gateway(ride.directory, after(1))}
-    )
+    later = replace(ride.given, gateways={"files": file_gateway(ride.directory, after(1))})
     assert reconcile(later, acting=acting(after(1), "later")) == ()
 
     assert wanted(ride.given) == ledger_before
@@ -246,7 +244,7 @@ def test_one_target_in_trouble_never_stops_the_others(tmp_path: Path) -> None:
         target(),
         name="bad",
         arms=(
-            Arm(name="large", config=ModelConfig(model="large-1", extra={"x": float("nan")})),
+            Arm(name="large", config=ModelConfig(model="large-1", params={"x": float("nan")})),
             Arm(name="small", config=ModelConfig(model="small-1")),
         ),
     )

@@ -46,17 +46,30 @@ def test_the_promotion_plan_costs_its_bound() -> None:
     )
 
 
-@given(variance=variances, margin=margins, ratio=st.floats(0.5, 10.0), deff=st.floats(1.0, 4.0))
+@given(
+    variance=variances,
+    margin=margins,
+    ratio=st.floats(0.5, 10.0),
+    deff=st.floats(1.0, 4.0),
+    tightest_at=st.sampled_from([500.0, 5_000.0]),
+)
 def test_the_anytime_size_is_where_the_margin_is_reached(
-    variance: float, margin: float, ratio: float, deff: float
+    variance: float, margin: float, ratio: float, deff: float, tightest_at: float
 ) -> None:
     n = float(
-        units_needed_anytime(variance, margin, alpha=0.05, design_effect=deff, control_ratio=ratio)
+        units_needed_anytime(
+            variance,
+            margin,
+            alpha=0.05,
+            design_effect=deff,
+            control_ratio=ratio,
+            tightest_at=tightest_at,
+        )
     )
 
     units = n * (1 + ratio)
     multiplier = half_width_multiplier(
-        units, alpha=0.05, tightest_at=max(500.0, units / 4), two_sided=False
+        units, alpha=0.05, tightest_at=tightest_at, two_sided=False
     )
     se = sqrt(variance * deff * (1 / n + 1 / (ratio * n)))
     assert (float(multiplier) + float(stats.norm.isf(0.2))) * se == pytest.approx(margin, rel=1e-9)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flows import equipped
 from flows.approve import approve
@@ -29,6 +29,7 @@ from optimizer.loop.equipment import Equipment
 from optimizer.loop.keep import chain_holds
 from rollout_scene import TARGET
 
+T = TypeVar("T")
 LIMITS = """
   guardrails:
     - {metric: quality, margin: 0.05, anchored: true}
@@ -84,12 +85,14 @@ class Installation:
                     as_of=moment,
                     clock=moment,
                     reason="customers complain",
-                    **named,  # type: ignore[arg-type] - text fields only
+                    **named,
                 )
             )
         )
 
-    def approve(self, decision: str, moment: datetime, answer: str, reason: str = "") -> Any:  # noqa: ANN401 - as above
+    def approve(
+        self, decision: str, moment: datetime, answer: str, reason: str = ""
+    ) -> dict[str, Any]:
         return done(
             approve(
                 ApproveParameters(
@@ -97,7 +100,7 @@ class Installation:
                     as_of=moment,
                     clock=moment,
                     decision_id=decision,
-                    answer=answer,  # type: ignore[arg-type] - checked by the form
+                    answer=answer,
                     actor="ada",
                     reason=reason,
                 )
@@ -149,8 +152,9 @@ class Installation:
             equipped._open[key] = before
 
 
-def done(flow: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the flow returns
-    return asyncio.run(flow)  # type: ignore[arg-type] - a flow that is called is a coroutine
+def done(flow: Coroutine[Any, Any, T]) -> T:
+    """What the flow returns."""
+    return asyncio.run(flow)
 
 
 def installed(

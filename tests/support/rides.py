@@ -1,9 +1,10 @@
 """What a test does to one target on its way: open it, let runs pass, look at it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import pandas as pd
 
 from faulty import FaultyGateway, Listener
 from optimizer.allocation import Allocation
@@ -29,7 +30,7 @@ from rollout_scene import (
 
 GOOD = {"small": 0.8, "large": 0.8}
 BAD = {"small": 0.5, "large": 0.8}
-MOMENTS: dict[str, Sequence[float]] = {
+MOMENTS: dict[str, tuple[float, ...]] = {
     "validating": (),
     "canary": (0,),
     "second_stage": (0, 1.5),
@@ -83,7 +84,8 @@ class Ride:
         """A decision that came as far as that, with traffic for ten hours; its id."""
         self.align()
         decision = propose(self.given, START).id
-        put(self.given, traffic(START, START + 10 * HOUR, quality=quality or GOOD))
+        promoted_at = 3 if MOMENTS[place][-1:] > (1.5,) else 10
+        put(self.given, split_traffic(quality or GOOD, promoted_at=promoted_at))
         for hours in MOMENTS[place]:
             self.step(decision, START + hours * HOUR)
         return decision
@@ -111,11 +113,24 @@ class Ride:
         """Take an arm out of the configuration."""
         target: Target = self.given.targets[TARGET]
         left = tuple(arm for arm in target.arms if arm.name != name)
-        self.given = replace(self.given, targets={TARGET: replace(target, arms=left)})
+        baseline = target.baseline if target.baseline != name else left[0].name
+        edited = replace(target, arms=left, baseline=baseline)
+        self.given = replace(self.given, targets={TARGET: edited})
 
     def without_target(self) -> None:
         """Take the target out of the configuration."""
         self.given = replace(self.given, targets={}, policies={}, gateway_of={})
+
+
+def split_traffic(quality: dict[str, float], *, promoted_at: float) -> pd.DataFrame:
+    """Ten hours of traffic as the splits send it: equal arms, and 9 to 1 once promoted."""
+    end = after(10)
+    parts = [traffic(START, after(promoted_at), quality=quality)]
+    if promoted_at < 10:
+        for name, rows in (("canary", 540), ("control", 60)):
+            whole = traffic(after(promoted_at), end, quality=quality, rows=rows, seed=2)
+            parts.append(whole[whole["slice"] == name])
+    return pd.concat(parts, ignore_index=True)
 
 
 def after(hours: float) -> datetime:

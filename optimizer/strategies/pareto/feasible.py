@@ -67,10 +67,11 @@ def remaining_margin(guardrail: Guardrail | None, level: float, anchor: Anchor |
     """
     if guardrail is None:
         return float("inf")
-    full = guardrail.margin * level if guardrail.relative else guardrail.margin
+    unit = level if guardrail.relative else 1.0
     if not guardrail.anchored or anchor is None:
-        return full
-    return full - max(0.0, anchor.harm + Z_ONE_SIDED * math.sqrt(anchor.variance))
+        return guardrail.margin * unit
+    spent = max(0.0, anchor.harm + Z_ONE_SIDED * math.sqrt(anchor.variance))
+    return (guardrail.margin - spent) * unit
 
 
 def _idle(scene: Scene) -> Sequence[str]:

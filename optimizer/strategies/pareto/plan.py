@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optimizer.evidence import Rejected, Scene
-from optimizer.metrics import HOUR_S
+from optimizer.metrics import HOUR_S, METRICS
 from optimizer.policy import Policy
 from optimizer.statistics import arms, ramp
 from optimizer.statistics.arms import Row
@@ -76,7 +76,8 @@ def _hopeless(row: Row, questions: Sequence[ramp.Question]) -> Rejected | None:
     if lost.metric == "cost_usd":
         detail = f"expected saving {1 - row.cost_ratio:.3f} is no more than the goal's minimum gain"
         return Rejected(arm=row.arm, reason="not_reachable", detail=detail)
-    return _spent(row, f"{lost.margin:.3g} of the margin of {lost.metric} is left")
+    label = METRICS[lost.metric].label
+    return _spent(row, f"{lost.margin:.3g} of the margin of {label} is left")
 
 
 def _questions(scene: Scene, row: Row, base: Row, settings: Settings) -> list[ramp.Question]:
@@ -161,8 +162,8 @@ def _reachable(
     if plan.longest_stage_hours <= limit:
         return plan
     detail = (
-        f"plan check: {plan.metric} needs {plan.hours:.0f} h of canary at {rate:.0f} requests an "
-        f"hour, {plan.longest_stage_hours:.0f} h of them in one stage, which ends after {limit:g} h"
+        f"plan check: the question of {METRICS[plan.metric].label} needs {plan.hours:.0f} h of "
+        f"canary at {rate:.0f} requests an hour, {plan.longest_stage_hours:.0f} h of them in one stage, which ends after {limit:g} h"
     )
     unspent = _questions(replace(scene, anchors={}), row, base, settings)
     alpha = np.full(len(unspent), policy.alpha_promote)
