@@ -180,13 +180,14 @@ def unlabelled_imbalance(sums: Sums, case: IntArray) -> BoolArray:
         alpha_upper=error,
     )
     differs = (harm.lower > 0) | (harm.upper < 0)
-    return np.asarray(np.where(single, _label_test(sums, case), differs))
+    return np.asarray(np.where(single, _label_test(sums, case, single), differs))
 
 
-def _label_test(sums: Sums, case: IntArray) -> BoolArray:
+def _label_test(sums: Sums, case: IntArray, single: BoolArray) -> BoolArray:
+    """The exact test of single requests, shape (n,); false where they are not single."""
     windows = sums.windows
     position = np.full(len(sums.foreign), -1)
-    position[case] = np.arange(case.size)
+    position[case] = np.where(single, np.arange(case.size), -1)
     asked = position[windows.case]
     answered = windows.counts["n"] - windows.counts["n_failed"]
     open_ = np.clip(answered - windows.counts["n_quality"], 0, answered)

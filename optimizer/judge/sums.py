@@ -88,7 +88,7 @@ class _Rows:
     start_s: IntArray
     mature: BoolArray
     counts: Mapping[str, IntArray]
-    latencies: tuple[IntArray, IntArray, IntArray]
+    latencies: tuple[IntArray, npt.NDArray[np.int16], IntArray]
     clusters: npt.NDArray[np.object_]
 
     def sum(self, values: npt.ArrayLike, cases: int, where: BoolArray | None = None) -> FloatArray:

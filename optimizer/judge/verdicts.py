@@ -246,8 +246,10 @@ def _required(facts: _Facts) -> _Finding:
         return _Finding(outcome=outcome, reason=Reason.NO_ROWS, clause="nothing is required")
     clause = decider.detail
     if outcome is Outcome.PASS:
-        asked = "every guardrail and the goal hold" if facts.case.asks_goal else _URGENT
-        clause = f"{asked}: {facts.required[-1].detail}"
+        clause = f"every guardrail and the goal hold: {facts.required[-1].detail}"
+        if not facts.case.asks_goal:
+            better = (each for each in facts.required if (each.harm_upper or 0.0) < 0)
+            clause = f"{_URGENT}: {next(better, facts.required[-1]).detail}"
     return _Finding(outcome=outcome, reason=decider.reason, clause=clause)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from optimizer.aggregates import CLUSTERS, pack_clusters, unpack_clusters
 from optimizer.evidence import Outcome, Reason, Verdict
@@ -15,6 +16,8 @@ from optimizer.judge import Case, judge
 from optimizer.judge.limits import Harm, limits
 from optimizer.policy import Guardrail, Policy
 from optimizer.statistics.clusters import RatioEstimate, bucket_ratio
+from optimizer.statistics.evalues import Side, exact_increments
+from optimizer.statistics.planning import units_needed_anytime
 from rollouts import BASELINE, CANDIDATE, HOUR, T0, World, case, grains
 
 POLICY = Policy(
@@ -52,8 +55,8 @@ def looks(frame: pd.DataFrame, *cases: Case) -> dict[str, Verdict]:
     return {str(key): verdict for key, verdict in verdicts.items()}
 
 
-def only(frame: pd.DataFrame) -> Verdict:
-    return looks(frame, case(policy=POLICY))["d-checkout"]
+def only(frame: pd.DataFrame, *, urgent: bool = False) -> Verdict:
+    return looks(frame, case(policy=POLICY, urgent=urgent))["d-checkout"]
 
 
 def swapped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -75,9 +78,15 @@ def test_swapping_the_arms_flips_the_sign_of_absolute_harm(world: World, seed: i
 
 
 @quick
-@given(world=worlds, seed=seeds, lost=st.integers(1, 40), window=st.integers(0, WINDOWS - 1))
+@given(
+    world=worlds,
+    seed=seeds,
+    lost=st.integers(1, 40),
+    window=st.integers(0, WINDOWS - 1),
+    urgent=st.booleans(),
+)
 def test_more_failures_of_the_canary_never_help_it(
-    world: World, seed: int, lost: int, window: int
+    world: World, seed: int, lost: int, window: int, *, urgent: bool
 ) -> None:
     frame = made(world, seed)
     worse = frame.copy()
@@ -89,7 +98,7 @@ def test_more_failures_of_the_canary_never_help_it(
     worse.loc[row, CLUSTERS] = pack_clusters(cells)
     worse["n_failed"] += np.where(worse.index == row, extra.sum(), 0)
 
-    before, after = only(frame), only(worse)
+    before, after = only(frame, urgent=urgent), only(worse, urgent=urgent)
 
     assert BETTER[after.outcome] <= BETTER[before.outcome]
     assert BETTER[after.stage_outcome] <= BETTER[before.stage_outcome]
@@ -203,6 +212,36 @@ def test_the_asymptotic_limit_agrees_with_the_published_record() -> None:
     assert (found.upper[0] - found.value[0]) / se == pytest.approx(2.78012, abs=3e-3)
 
 
+@given(
+    margin=st.floats(0.001, 0.05), alpha=st.sampled_from([0.005, 0.05]), ratio=st.floats(1.0, 9.0)
+)
+def test_the_judge_is_as_wide_as_its_plan_says(margin: float, alpha: float, ratio: float) -> None:
+    n = units_needed_anytime(0.05, margin, alpha=alpha, control_ratio=ratio).reshape(1)
+    canary, control = (
+        RatioEstimate(value=np.zeros(1), variance=0.05 / size, clusters=np.array([10**9]))
+        for size in (n, ratio * n)
+    )
+
+    found = limits(
+        canary,
+        control,
+        sign=1,
+        relative=np.array([False]),
+        units=(1.0 + ratio) * n,
+        alpha_lower=np.array([0.01]),
+        alpha_upper=np.array([alpha]),
+    )
+
+    power = special.ndtri(0.8) * np.sqrt(found.variance)
+    assert float((found.upper + power)[0]) == pytest.approx(margin, rel=1e-6)
+
+
+@given(canary=st.integers(0, 10**6), control=st.integers(0, 10**6))
+def test_a_window_without_events_is_no_evidence(canary: int, control: int) -> None:
+    for side in Side:
+        assert not exact_increments(0, canary, 0, control, side=side).any()
+
+
 def test_rows_of_other_arms_and_times_are_ignored_and_told() -> None:
     frame = made(World(), 5)
     foreign = frame.assign(arm="another", n_failed=frame["n"])
@@ -247,9 +286,9 @@ def test_unreadable_hash_buckets_prove_nothing_good_and_hide_no_dead_canary() ->
 
 
 @quick
-@given(world=worlds, seed=seeds)
-def test_a_verdict_says_what_its_checks_say(world: World, seed: int) -> None:
-    verdict = only(made(world, seed))
+@given(world=worlds, seed=seeds, urgent=st.booleans())
+def test_a_verdict_says_what_its_checks_say(world: World, seed: int, *, urgent: bool) -> None:
+    verdict = only(made(world, seed), urgent=urgent)
     required = [check for check in verdict.checks if check.role != "health"]
 
     if verdict.outcome is Outcome.PASS:

@@ -13,6 +13,7 @@ from prefect import flow, get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import Event, Resource
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -67,6 +68,13 @@ async def beat(client: PrefectClient, run: UUID, ago: timedelta) -> None:
     )
     answer = await client._client.post("/events", json=[event.model_dump(mode="json")])
     answer.raise_for_status()
+    stored = EventFilter(resource=EventResourceFilter(id=[f"prefect.flow-run.{run}"]))
+    stored.event = EventNameFilter(name=[HEARTBEAT])
+    for _ in range(150):  # the server stores events a little later
+        if (await client.read_events(stored, limit=1)).events:
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail("the server did not store the heartbeat")
 
 
 async def settled(client: PrefectClient, *runs: UUID) -> list[FlowRun]:
@@ -94,7 +102,6 @@ def test_the_dead_are_retried_and_the_living_left_alone() -> None:
             foreign = await running(client, long_ago, tag="something-else")
             await beat(client, alive, minute)
             await beat(client, once_alive, timedelta(minutes=5))
-            await asyncio.sleep(2)  # the server stores events a little later
 
             with beating():
                 result = await reap(ReapParameters())

@@ -68,9 +68,7 @@ def test_the_anytime_size_is_where_the_margin_is_reached(
     )
 
     units = n * (1 + ratio)
-    multiplier = half_width_multiplier(
-        units, alpha=0.05, tightest_at=tightest_at, two_sided=False
-    )
+    multiplier = half_width_multiplier(units, alpha=0.05, tightest_at=tightest_at, two_sided=False)
     se = sqrt(variance * deff * (1 / n + 1 / (ratio * n)))
     assert (float(multiplier) + float(stats.norm.isf(0.2))) * se == pytest.approx(margin, rel=1e-9)
 

@@ -163,7 +163,8 @@ def _reachable(
         return plan
     detail = (
         f"plan check: the question of {METRICS[plan.metric].label} needs {plan.hours:.0f} h of "
-        f"canary at {rate:.0f} requests an hour, {plan.longest_stage_hours:.0f} h of them in one stage, which ends after {limit:g} h"
+        f"canary at {rate:.0f} requests an hour, {plan.longest_stage_hours:.0f} h of them in one "
+        f"stage, which ends after {limit:g} h"
     )
     unspent = _questions(replace(scene, anchors={}), row, base, settings)
     alpha = np.full(len(unspent), policy.alpha_promote)
