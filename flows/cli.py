@@ -189,7 +189,9 @@ def demo(
     """Show the whole loop on a simulated world: real flows, real ledger, real gateway files."""
     from flows.demo import demo as run_demo
 
-    ctx.exit(run_demo(hours=hours or HOURS, directory=directory, seed=seed, open_report=open_report))
+    ctx.exit(
+        run_demo(hours=hours or HOURS, directory=directory, seed=seed, open_report=open_report)
+    )
 
 
 def main() -> None:

@@ -273,6 +273,12 @@ def _measured(tick: _Tick) -> bool:
     )
 
 
+def _unmeasured(tick: _Tick) -> str:
+    """What is missing for a promoted arm to count as measured."""
+    verdict = tick.verdict
+    return "not judged since the promotion" if verdict is None else verdict.sentence
+
+
 _UNTRUSTED = frozenset({Reason.STALE, Reason.SRM, Reason.NON_FINITE})
 """Reasons for which the data themselves say nothing."""
 
@@ -360,7 +366,7 @@ def _waiting(tick: _Tick) -> str:
 def _deployed(tick: _Tick) -> Step:
     bake = tick.policy.stages[-1].bake_time
     if not _measured(tick):
-        return tick.hold("no fresh data since the promotion")
+        return tick.hold(_unmeasured(tick))
     if tick.decision.deployed_at is None or tick.since(tick.decision.deployed_at) < bake:
         return tick.hold(f"baking for {bake}")
     return tick.step(Move.WATCH, "no harm seen at full share", State.MONITORING)
@@ -371,7 +377,7 @@ def _monitoring(tick: _Tick) -> Step:
     if tick.blocked:
         return tick.hold(tick.blocked)
     if not _measured(tick):
-        return tick.hold("no fresh data to settle with")
+        return tick.hold(_unmeasured(tick))
     if tick.decision.deployed_at is None or tick.since(tick.decision.deployed_at) < wait:
         return tick.hold(f"measuring against the holdback for {wait}")
     return tick.step(Move.SETTLE, "the holdback is released", State.COMPLETED)

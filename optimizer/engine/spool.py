@@ -92,6 +92,12 @@ class Spool:
         for name in names:
             self.path(name).unlink(missing_ok=True)
 
+    def touch(self, names: Collection[str]) -> None:
+        """Note that the manifest has just let go of files: a sweep's grace begins now."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.utime(self.path(name))
+
     def sweep(self, manifest: Collection[str], *, now: datetime, grace: timedelta) -> list[str]:
         """Delete what the manifest does not name and nobody wrote to for ``grace``; their names.
 

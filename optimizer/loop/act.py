@@ -15,12 +15,13 @@ from datetime import datetime
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State, amend, move
 from optimizer.errors import ConflictError, DataError, UnavailableError
-from optimizer.loop.decide import ALL
 from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.evaluate import assess
 from optimizer.loop.publishing import Readback, holds, publish, read_or_none, split_of
 from optimizer.metrics import at as moment_at
 from optimizer.metrics import ceil_s
 from optimizer.ports import Intent, Lease
+from optimizer.rollout import Move
 
 
 def event(
@@ -90,7 +91,8 @@ def begin_and_finish(
         else [event(decision, entered, begin_kind, acting, reason=intent.reason, evidence=evidence)]
     )
     stored = equipment.ledger.effects.begin(intent, entered, events, lease=lease)
-    return resume(equipment, stored, acting=acting, lease=lease, evidence=evidence)
+    new = stored.created_at == intent.created_at
+    return resume(equipment, stored, acting=acting, lease=lease, evidence=evidence, fresh=new)
 
 
 def resume(
@@ -100,11 +102,13 @@ def resume(
     acting: Acting,
     lease: Lease,
     evidence: Mapping[str, object] | None = None,
+    fresh: bool = False,
 ) -> Decision:
     """Carry an open intent of a decision to its end; returns the decision as it then stands.
 
     An intent that a newer one of its decision took the place of is closed and changes nothing; one
-    that may not be carried on now (:func:`withheld`) stays open.
+    that may not be carried on now (:func:`withheld`) stays open. ``fresh``: it was written a moment
+    ago, on a verdict of this very run.
 
     Raises:
         ConflictError: another run carried it on meanwhile.
@@ -119,7 +123,7 @@ def resume(
     if before.generation != intent.allocation.generation or before.state.is_final:
         drop(equipment, intent, "a newer step took its place", acting=acting, lease=lease)
         return before
-    if withheld(equipment, before, intent, acting):
+    if not fresh and withheld(equipment, before, intent, acting):
         return before
     readback = publish(equipment, intent.allocation, decision_id)
     now = equipment.present(acting)
@@ -145,21 +149,19 @@ def resume(
 def withheld(equipment: Equipment, decision: Decision, intent: Intent, acting: Acting) -> str:
     """Why the open intent must not be carried on now; empty = it may.
 
-    A pause or a freeze that came after a run died stops the step it had begun, unless the gateway
-    already holds it. A roll-back is never stopped.
+    Time has passed since a run died or a gateway stayed away, so the decision is judged again as it
+    stands. Proven harm, a departed arm or an expiry leave the intent open for the roll-back that
+    takes its place. What the gateway already holds is recorded; anything else is carried on only if
+    the planner would take this very step now. A roll-back is never stopped.
     """
     if decision.state is State.ROLLING_BACK:
         return ""
-    policy = equipment.policies.get(decision.target)
-    reason = equipment.departed(decision)
-    paused = equipment.ledger.effects.paused()
-    if ALL in paused or decision.target in paused:
-        reason = reason or "the target is paused"
-    if policy is not None and policy.frozen_at(acting.now) is not None:
-        reason = reason or "changes are frozen"
-    if not reason or holds(read_or_none(equipment, intent.target), intent.allocation):
+    (found,) = assess(equipment, acting=acting, as_of=acting.now, decisions=[decision])
+    if found.step.move is Move.ROLL_BACK:
+        return found.step.reason
+    if holds(read_or_none(equipment, intent.target), intent.allocation):
         return ""
-    return reason
+    return "" if found.step.move.value == intent.move else found.step.reason
 
 
 def drop(

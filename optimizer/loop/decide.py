@@ -42,7 +42,7 @@ def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -
         anchors=ledger.decisions.anchors(),
         changes=_changes(decisions, as_of),
         paused=frozenset(names) if ALL in pauses else frozenset(pauses),
-        exploration_spent_usd=_exploration(decisions, hours, as_of),
+        exploration_spent_usd=exploration_spent(decisions, hours, as_of),
     )
 
 
@@ -55,7 +55,7 @@ def _changes(decisions: Sequence[Decision], as_of: datetime) -> Mapping[str, lis
     return starts
 
 
-def _exploration(
+def exploration_spent(
     decisions: Sequence[Decision], hours: pd.DataFrame, as_of: datetime
 ) -> Mapping[str, float]:
     """What canaries of untried arms have cost since midnight UTC, USD per target."""

@@ -1,5 +1,6 @@
 """What a run works with: the adapters and the operator's limits, chosen once by the wiring."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,6 +71,22 @@ class Equipment:
         for arm in (decision.candidate, decision.baseline):
             if arm not in known:
                 return f"arm {arm} of {decision.target} left the configuration"
+        return self._changed(decision)
+
+    def _changed(self, decision: Decision) -> str:
+        """Why the evidence is void: an arm is not what it was when the rollout began."""
+        if not decision.state.holds_traffic:
+            return ""
+        snapshot = self.ledger.effects.snapshot(decision.id)
+        if snapshot is None:
+            return ""
+        today = self.arms_of(decision.target)
+        for arm in (decision.candidate, decision.baseline):
+            if arm in snapshot.arms and _text(snapshot.arms[arm]) != _text(today[arm]):
+                return (
+                    f"the configuration of arm {arm} of {decision.target} changed in mid-rollout, "
+                    "so what was measured says nothing of it"
+                )
         return ""
 
     def gateway(self, target: str) -> Gateway:
@@ -134,6 +151,11 @@ class Equipment:
     def baseline_arm(self, target: str) -> str:
         """The same for one configured target."""
         return _in_force(self.targets[target], self.ledger.effects.baselines())
+
+
+def _text(config: Mapping[str, object]) -> str:
+    """A configuration in one canonical spelling, however it was stored."""
+    return json.dumps(dict(config), sort_keys=True, default=str)
 
 
 def _in_force(target: Target, moved: Mapping[str, str]) -> str:

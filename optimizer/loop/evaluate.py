@@ -12,10 +12,10 @@ from optimizer.decision import TRAFFIC, Decision, State
 from optimizer.errors import DataError
 from optimizer.evidence import DecisionId, Verdict
 from optimizer.judge import Case, judge
-from optimizer.loop.decide import ALL
+from optimizer.loop.decide import ALL, exploration_spent
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.tell import page_of, tell
-from optimizer.metrics import GRAIN_S, at, floor_s
+from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S, at, floor_s
 from optimizer.ports import Look
 from optimizer.rollout import Move, Step, plan, roll_back
 
@@ -112,6 +112,7 @@ def assess(
     present = [_within_stages(equipment, d) for d in in_flight if d.id not in gone]
     verdicts = _verdicts(equipment, present, now=acting.now, as_of=as_of)
     pauses = equipment.ledger.effects.paused()
+    spent = _exploration(equipment, present, as_of)
     steps = {
         decision.id: plan(
             decision,
@@ -120,6 +121,7 @@ def assess(
             now=acting.now,
             paused=ALL in pauses or decision.target in pauses,
             guard_only=guard_only,
+            exploration_spent_usd=spent.get(decision.target, 0.0),
         )
         for decision in present
     }
@@ -133,6 +135,27 @@ def assess(
         )
         for decision in in_flight
     )
+
+
+def _exploration(
+    equipment: Equipment, decisions: Sequence[Decision], as_of: datetime
+) -> Mapping[str, float]:
+    """What canaries of untried arms have cost today, USD per target that has a budget for them."""
+    limited = [
+        d
+        for d in decisions
+        if d.exploratory and equipment.policies[d.target].budget.exploration_daily_usd is not None
+    ]
+    if not limited:
+        return {}
+    hours = equipment.ledger.aggregates.load(
+        HOUR_S,
+        start_s=floor_s(as_of, DAY_S),
+        end_s=int(as_of.timestamp()),
+        targets=sorted({d.target for d in limited}),
+        slices=["canary"],
+    )
+    return exploration_spent(limited, hours, as_of)
 
 
 def _within_stages(equipment: Equipment, decision: Decision) -> Decision:

@@ -56,12 +56,15 @@ def compact(equipment: Equipment, as_of: datetime) -> dict[str, int]:
     """
     intake = equipment.ledger.intake
     limit_s = floor_s(as_of - equipment.feedback_horizon - timedelta(days=1), DAY_S)
+    # Rows of a window that was never aggregated are kept, however old they are.
+    waiting_s = min(intake.dirty(until_s=_EVER_S), default=_EVER_S)
     forgotten = merged = 0
     for dataset in DATASETS:
         keep_s = limit_s - (QUARANTINE_DAYS * DAY_S if dataset == QUARANTINE else 0)
         files = intake.files(dataset, start_s=-_EVER_S, end_s=_EVER_S)
-        old = [file.name for file in files if file.max_s < keep_s]
+        old = [file.name for file in files if file.max_s < min(keep_s, waiting_s)]
         intake.forget(old)
+        equipment.engine.spool.touch(old)
         forgotten += len(old)
         merged += _merge(equipment, dataset, as_of, keep_s)
     known = [
@@ -88,6 +91,7 @@ def _merge(equipment: Equipment, dataset: str, as_of: datetime, keep_s: int) -> 
             continue
         whole = equipment.engine.compact(files)
         intake.replace([file.name for file in files], whole)
+        equipment.engine.spool.touch([file.name for file in files])
         merged += len(files) - len(whole)
     return merged
 

@@ -147,8 +147,8 @@ def aggregate(
     """Aggregate every waiting window that ends at or before ``as_of - lateness``, and its hour.
 
     Marks are taken back with the last write, so that a run that dies in between is repeated. Rows
-    are only ever added; a window or an hour that would come out with fewer rows than are stored
-    (its rows, or its grains, are past their keeping) is left as it is.
+    are only ever added; a window or an hour that would come out with fewer rows or scores than are
+    stored (they, or its grains, are past their keeping) is left as it is.
 
     Raises:
         UnavailableError: the spool or the ledger does not answer.
@@ -278,9 +278,10 @@ def _replace(
     clean: Mapping[int, int],
 ) -> set[int]:
     stored = ledger.aggregates.load(width_s, start_s=windows[0], end_s=windows[-1] + width_s)
-    before = stored.groupby("window_start_s")["n"].sum()
-    after = frame.groupby("window_start_s")["n"].sum().reindex(before.index, fill_value=0)
-    left = {int(start) for start in before.index[after < before]} & set(windows)
+    counts = ["n", "n_quality"]
+    before = stored.groupby("window_start_s")[counts].sum()
+    after = frame.groupby("window_start_s")[counts].sum().reindex(before.index, fill_value=0)
+    left = {int(start) for start in before.index[(after < before).any(axis=1)]} & set(windows)
     ledger.aggregates.replace_windows(
         width_s,
         [start for start in windows if start not in left],

@@ -135,8 +135,9 @@ def end_now(
 ) -> Decision:
     """Roll a decision back, or cancel it where it holds no traffic; without analysis.
 
-    One that is final stays as it is. It works while paused, and for a target or arm that left the
-    configuration.
+    One that is final stays as it is. A step that was begun and not finished is not carried on: the
+    roll-back takes its place under a newer generation. It works while paused, and for a target or
+    arm that left the configuration.
 
     Raises:
         KeyError: no such decision.
@@ -146,9 +147,10 @@ def end_now(
     lease = take_lease(equipment, ledger.decisions.get(decision_id).target, acting)
     try:
         with _telling_if_stuck(equipment, decision_id, acting, lease):
-            target = ledger.decisions.get(decision_id).target
-            _resume_own(equipment, target, decision_id, acting, lease)
             decision = ledger.decisions.get(decision_id)
+            if decision.state is State.ROLLING_BACK:
+                _resume_own(equipment, decision.target, decision_id, acting, lease)
+                decision = ledger.decisions.get(decision_id)
             if decision.state.is_final:
                 return decision
             abort_to = State.CANCELLED if cancel else State.ROLLED_BACK

@@ -40,9 +40,9 @@ def message_of(decision: Decision, step: Step | None, verdict: Verdict | None) -
 
     A step in between that ended in a roll-back is told, whatever it was meant to be.
     """
-    if verdict is not None and verdict.page:
-        return page_of(decision, verdict)
     quiet = step is not None and step.move in _QUIET
+    if quiet and verdict is not None and verdict.page and decision.state not in _WENT_WRONG:
+        return page_of(decision, verdict)
     if quiet and decision.state not in _WENT_WRONG:
         return None
     why = decision.reason or (step.reason if step is not None else "")

@@ -54,7 +54,7 @@ Row = Any
 def rows(frame: pd.DataFrame) -> Iterable[Row]:
     """The rows as named tuples: for the few that become insights or proposals."""
     # itertuples takes each column by position, which costs more than the rows themselves.
-    made = namedtuple("Row", list(frame.columns))  # noqa: PYI024 - its fields are known at run time
+    made = namedtuple("Row", list(frame.columns))  # type: ignore[misc]  # noqa: PYI024 - its fields are known at run time
     columns = [frame[name].tolist() for name in frame.columns]
     return map(made._make, zip(*columns, strict=True))
 

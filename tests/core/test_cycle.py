@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from optimizer.cycle import Fate, Plan, decide, decision_id, events_for
 from optimizer.decision import TRANSITIONS, State
 from optimizer.evidence import Estimate, Impact, Proposal, Scene, proposal_id
-from optimizer.policy import Approval, Budget, Freeze, Policy, SafetyLimits, Stage
+from optimizer.policy import Approval, Budget, Freeze, Policy, SafetyLimits
 from optimizer.strategies import Pareto
 from scenes import LARGE, NOW, SMALL, WEAK, Traffic, World, arm
 

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from flow_scene import LIMITS, Installation, installed
+from flow_scene import LIMITS, Installation, following, installed
 from optimizer.decision import State
 from optimizer.errors import ConfigError
-from rollout_scene import HOUR, START, TARGET, propose, put, traffic
+from rollout_scene import HOUR, START, TARGET, propose, put
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "closed_afterwards")
 
-GOOD = {"small": 0.8, "large": 0.8}
 ASKING = f"""{LIMITS}
   approval: {{required: true, expires_after: 12h}}
 """
@@ -27,7 +26,7 @@ def brought_to(place: Path, state: State) -> tuple[Installation, str, float]:
     given = installed(place)
     given.guard(START)
     decision = propose(given.equipment, START).id
-    put(given.equipment, traffic(START, START + 5 * HOUR, quality=GOOD))
+    put(given.equipment, following())
     for hours in PROMOTED[state]:
         given.rollout(decision, START + hours * HOUR)
     assert given.decision(decision).state is state

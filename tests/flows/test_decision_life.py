@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import (
@@ -17,13 +16,12 @@ from prefect.client.schemas.objects import Artifact
 from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.events.schemas.events import ReceivedEvent
 
-from flow_scene import Installation, installed
+from flow_scene import Installation, following, installed
 from optimizer.decision import State
-from rollout_scene import HOUR, START, propose, put, traffic
+from rollout_scene import HOUR, START, propose, put
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "closed_afterwards")
 
-GOOD = {"small": 0.8, "large": 0.8}
 PATIENCE_S = 30
 WALK = [
     # hours after the start, what the decision becomes, the candidate's share
@@ -66,21 +64,6 @@ def eventually(read: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:  #
         if holds(found) or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
-
-
-def following() -> pd.DataFrame:
-    """Traffic that follows the split: halves until the promotion, then nine to one."""
-    promoted, end = START + 3 * HOUR, START + 8 * HOUR
-    many = traffic(promoted, end, quality=GOOD, rows=540)
-    few = traffic(promoted, end, quality=GOOD, rows=60, seed=2)
-    return pd.concat(
-        [
-            traffic(START, promoted, quality=GOOD, rows=300),
-            many[many["slice"] == "canary"],
-            few[few["slice"] == "control"],
-        ],
-        ignore_index=True,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,10 @@ def run(config: Path, hour: int) -> None:
 def stored(url: str) -> dict[int, pd.DataFrame]:
     ledger = SqlLedger.open(url)
     try:
-        return {width: ledger.aggregates.load(width, start_s=0, end_s=EVER_S) for width in (GRAIN_S, HOUR_S)}
+        return {
+            width: ledger.aggregates.load(width, start_s=0, end_s=EVER_S)
+            for width in (GRAIN_S, HOUR_S)
+        }
     finally:
         ledger.close()
         close_all()

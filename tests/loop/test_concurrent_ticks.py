@@ -12,8 +12,8 @@ from optimizer.evidence import DecisionId
 from optimizer.loop.keep import broken_chains
 from optimizer.loop.steps import end_now
 from racing import Racer
-from rides import GOOD, Ride
-from rollout_scene import HOUR, START, acting, propose, put, traffic
+from rides import GOOD, Ride, split_traffic
+from rollout_scene import HOUR, START, acting, propose, put
 
 ROUNDS = (0.0, 1.5, 3.0, 4.5)
 """Hours after a decision's start at which a step is due: start, advance, promote, watch."""
@@ -42,7 +42,7 @@ def test_of_two_runs_at_once_one_moves(ride: Ride, racers: Sequence[Racer]) -> N
     for number in range(5):
         begin = START + number * timedelta(hours=12)
         decision = propose(ride.given, begin).id
-        put(ride.given, traffic(begin, begin + 5 * HOUR, quality=GOOD, rows=300))
+        put(ride.given, split_traffic(GOOD, promoted_at=3, begin=begin, hours=5))
         for hours in ROUNDS:
             moment = begin + hours * HOUR
             for racer in racers:

@@ -91,10 +91,13 @@ def test_small_files_of_a_closed_day_are_merged_and_old_rows_forgotten(ride: Rid
 
     merged = keep.compact(ride.given, START + DAY)
     again = keep.compact(ride.given, START + DAY)
+    waiting = keep.compact(ride.given, START + 10 * DAY)
+    aggregate(ride.given.ledger, ride.given.engine, as_of=START + DAY, lateness=timedelta(0))
     forgotten = keep.compact(ride.given, START + 10 * DAY)
 
     assert (merged["merged"], merged["forgotten"]) == (9, 0)
     assert (again["merged"], again["forgotten"]) == (0, 0)
+    assert waiting["forgotten"] == 0  # its windows were never aggregated
     assert forgotten["forgotten"] == 1
     assert ride.given.ledger.intake.files("calls", start_s=0, end_s=1 << 40) == ()
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from flows import equipped
 from flows.approve import approve
 from flows.guard import guard
@@ -27,9 +29,10 @@ from optimizer.decision import Decision
 from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.keep import chain_holds
-from rollout_scene import TARGET
+from rollout_scene import HOUR, START, TARGET, traffic
 
 T = TypeVar("T")
+GOOD = {"small": 0.8, "large": 0.8}
 LIMITS = """
   guardrails:
     - {metric: quality, margin: 0.05, anchored: true}
@@ -177,3 +180,18 @@ targets: {targets}
 """
     )
     return Installation(directory=directory)
+
+
+def following() -> pd.DataFrame:
+    """Traffic that follows the split: halves until the promotion, then nine to one."""
+    promoted, end = START + 3 * HOUR, START + 8 * HOUR
+    many = traffic(promoted, end, quality=GOOD, rows=540)
+    few = traffic(promoted, end, quality=GOOD, rows=60, seed=2)
+    return pd.concat(
+        [
+            traffic(START, promoted, quality=GOOD, rows=300),
+            many[many["slice"] == "canary"],
+            few[few["slice"] == "control"],
+        ],
+        ignore_index=True,
+    )

@@ -122,13 +122,15 @@ class Ride:
         self.given = replace(self.given, targets={}, policies={}, gateway_of={})
 
 
-def split_traffic(quality: dict[str, float], *, promoted_at: float) -> pd.DataFrame:
-    """Ten hours of traffic as the splits send it: equal arms, and 9 to 1 once promoted."""
-    end = after(10)
-    parts = [traffic(START, after(promoted_at), quality=quality)]
-    if promoted_at < 10:
+def split_traffic(
+    quality: dict[str, float], *, promoted_at: float, begin: datetime = START, hours: float = 10
+) -> pd.DataFrame:
+    """Hours of traffic as the splits send it: equal arms, and 9 to 1 once promoted."""
+    end, turn = begin + hours * HOUR, begin + promoted_at * HOUR
+    parts = [traffic(begin, turn, quality=quality)]
+    if turn < end:
         for name, rows in (("canary", 540), ("control", 60)):
-            whole = traffic(after(promoted_at), end, quality=quality, rows=rows, seed=2)
+            whole = traffic(turn, end, quality=quality, rows=rows, seed=2)
             parts.append(whole[whole["slice"] == name])
     return pd.concat(parts, ignore_index=True)
 
