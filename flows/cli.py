@@ -187,6 +187,7 @@ def demo(
     ctx: click.Context, *, hours: int | None, seed: int, directory: Path, open_report: bool
 ) -> None:
     """Show the whole loop on a simulated world: real flows, real ledger, real gateway files."""
+    from flows.demo import HOURS
     from flows.demo import demo as run_demo
 
     ctx.exit(

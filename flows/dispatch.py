@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
-from prefect import tags
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 
@@ -82,9 +81,12 @@ async def _deployed(given: RolloutParameters, assessment: Assessment, when: Occa
 
 
 async def _in_process(given: RolloutParameters, assessment: Assessment, _when: Occasion) -> str:
-    """What became of the step; the state of a run that failed is told, not raised."""
-    with tags(*about(assessment.decision)):
-        state = await rollout(given, return_state=True)
+    """What became of the step; the state of a run that failed is told, not raised.
+
+    Without tags: every task inherits them and asks the server for a concurrency slot per tag, which
+    takes a second each and locks the embedded server's SQLite for up to a minute.
+    """
+    state = await rollout(given, return_state=True)
     if not state.is_completed():
         return f"not done: {state.message}"
     result = await state.aresult()
