@@ -49,13 +49,13 @@ async def step_each(
             decision_id=decision.id,
             guard_only=guard_only,
         )
-        start = _deployed if when.deployed else _in_process
+        how = await (_deployed(given, assessment, when) if when.deployed else _in_process(given))
         moved.append(
             Moved(
                 decision_id=decision.id,
                 target=decision.target,
                 move=assessment.step.move.value,
-                how=await start(given, assessment, when),
+                how=how,
             )
         )
     return tuple(moved)
@@ -74,13 +74,13 @@ async def _deployed(given: RolloutParameters, assessment: Assessment, when: Occa
             as_subflow=False,
         )
     except ObjectNotFound:
-        return await _in_process(given, assessment, when)
+        return await _in_process(given)
     except httpx.HTTPError as error:
         return f"not started: {error}"
     return f"run {run.id}"
 
 
-async def _in_process(given: RolloutParameters, assessment: Assessment, _when: Occasion) -> str:
+async def _in_process(given: RolloutParameters) -> str:
     """What became of the step; the state of a run that failed is told, not raised.
 
     Without tags: every task inherits them and asks the server for a concurrency slot per tag, which

@@ -92,7 +92,8 @@ def test_small_files_of_a_closed_day_are_merged_and_old_rows_forgotten(ride: Rid
     merged = keep.compact(ride.given, START + DAY)
     again = keep.compact(ride.given, START + DAY)
     waiting = keep.compact(ride.given, START + 10 * DAY)
-    observe.aggregate(ride.given.ledger, ride.given.engine, as_of=START + DAY, lateness=timedelta(0))
+    engine, ledger = ride.given.engine, ride.given.ledger
+    observe.aggregate(ledger, engine, as_of=START + DAY, lateness=timedelta(0))
     forgotten = keep.compact(ride.given, START + 10 * DAY)
 
     assert (merged["merged"], merged["forgotten"]) == (9, 0)
