@@ -58,6 +58,7 @@ clean: ## remove the environment and every cache
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The lock is complete, so nothing is resolved: older pips trip over an extra of a pinned package.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "error: Python 3.11 or newer is needed; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
@@ -69,7 +70,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@start=$$(date +%s); \
 	{ $(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-		--require-hashes -r requirements.lock && \
+		--no-deps --require-hashes -r requirements.lock && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation -e . && \
 	rm -f $(VENV)/.installed-* && touch $@ && \

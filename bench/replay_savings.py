@@ -178,7 +178,7 @@ def replay(
             )
             for each, (_, name) in names.items()
         },
-        {"pareto": Pareto()},
+        {"cost_performance": Pareto()},
     )
     run(world, hours=hours)
     return [_result(bench, world, seed) for seed in seeds]

@@ -21,6 +21,8 @@ DEFAULTS = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
     ),
+    # a dead run is found by its silence; the default of 180 s would take nine minutes
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # three quarters of Prefect's database are events; they are the window, not the record
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     # what the library logs is seen with the run it belongs to

@@ -45,7 +45,7 @@ def message_of(decision: Decision, step: Step | None, verdict: Verdict | None) -
         return page_of(decision, verdict)
     if quiet and decision.state not in _WENT_WRONG:
         return None
-    why = decision.reason or (step.reason if step is not None else "")
+    why = decision.reason or (step.reason if step is not None else "") or decision.rationale
     sure = "" if verdict is None else f" Evidence: {verdict.sentence}."
     return Message(
         title=f"{decision.target}: {decision.state.value} "
@@ -82,6 +82,10 @@ def stuck_of(decision: Decision, why: str) -> Message:
 
 
 def _undo(decision: Decision) -> str:
+    if decision.state is State.AWAITING_APPROVAL:
+        return f" Answer: llmopt decisions approve {decision.id}, or reject it with a reason."
+    if decision.state is State.ROLLED_BACK:
+        return f" All traffic is back on {decision.baseline}; nothing is left to undo."
     if not decision.state.holds_traffic:
         return ""
     return f" Undo: llmopt rollback {decision.id} --reason …"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from types import MappingProxyType
 
 import yaml
@@ -51,15 +50,12 @@ class WorldSettings:
         return self.quality_margins.get(target, self.quality_margin)
 
 
-def configuration(
-    directory: Path, targets: Sequence[PublishedTarget], settings: WorldSettings
-) -> str:
-    """The file's text; every path lies below ``directory``."""
-    home = directory.resolve()
+def configuration(targets: Sequence[PublishedTarget], settings: WorldSettings) -> str:
+    """The file's text; its paths are relative, so that it hashes alike wherever it lies."""
     content = {
         "database": {
-            "connection_string": f"sqlite:///{home / 'optimizer.db'}",
-            "spool_directory": str(home / "spool"),
+            "connection_string": "sqlite:///optimizer.db",
+            "spool_directory": "spool",
         },
         "integrations": {
             "sources": [
@@ -67,15 +63,13 @@ def configuration(
                     "kind": "file",
                     "name": kind,
                     "delivers": kind,
-                    "root": str(home / "logs"),
+                    "root": "logs",
                     "paths": [f"{kind}/*.jsonl"],
                 }
                 for kind in ("calls", "feedback")
             ],
-            "gateways": [{"kind": "file", "name": "files", "directory": str(home / "allocations")}],
-            "notifiers": [
-                {"kind": "file", "name": "messages", "path": str(home / "messages.jsonl")}
-            ],
+            "gateways": [{"kind": "file", "name": "files", "directory": "allocations"}],
+            "notifiers": [{"kind": "file", "name": "messages", "path": "messages.jsonl"}],
         },
         "defaults": _limits(settings),
         "targets": [_target(target, settings) for target in targets],

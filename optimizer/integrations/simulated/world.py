@@ -115,7 +115,7 @@ class SimulatedWorld:
 
     def configuration(self) -> str:
         """A complete optimizer.yaml for this world."""
-        return configuration(self.directory, self.targets, self.settings)
+        return configuration(self.targets, self.settings)
 
     def advance(self, until: datetime) -> int:
         """Let the world run; files hold what arrived before ``until``. Returns the requests made.

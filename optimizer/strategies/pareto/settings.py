@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-NAME = "pareto"
+NAME = "cost_performance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
