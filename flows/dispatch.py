@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import MissingResult, ObjectNotFound
 
 from flows.occasion import Occasion, about
 from flows.parameters import RolloutParameters, RunParameters
@@ -89,5 +89,9 @@ async def _in_process(given: RolloutParameters) -> str:
     state = await rollout(given, return_state=True)
     if not state.is_completed():
         return f"not done: {state.message}"
-    result = await state.aresult()
+    try:
+        result = await state.aresult()
+    except MissingResult:
+        # The server answered late and gave the state back bare; the ledger knows what was done.
+        return "done"
     return f"held: {result['reason']}" if result["move"] == HELD else str(result["state"])
