@@ -1,51 +1,23 @@
 """What a verdict says, on worlds of known truth."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from judging import GOOD, LOOSE, WINDOWS, by_metric, look, made
 from optimizer.aggregates import CLUSTERS
 from optimizer.decision import State
 from optimizer.errors import DataError
-from optimizer.evidence import Anchor, Check, Outcome, Reason, Verdict
+from optimizer.evidence import Anchor, Check, Outcome, Reason
 from optimizer.judge import Case, judge
 from optimizer.judge.checks import combine
 from optimizer.judge.shares import CLUSTERED, EXACT
 from optimizer.judge.wording import explain
 from optimizer.metrics import METRICS
-from optimizer.policy import Goal, Guardrail, Policy, SafetyLimits
-from rollouts import HOUR, T0, World, case, decision, grains
-
-LOOSE = Policy(
-    guardrails=(
-        Guardrail(metric="quality", margin=0.06, anchored=True),
-        Guardrail(metric="failure_rate", margin=0.02),
-        Guardrail(metric="latency_exceedance", margin=0.04),
-        Guardrail(metric="latency_ms", margin=0.1, relative=True),
-    )
-)
-GOOD = World()
-WINDOWS = 24
-
-
-def made(world: World, *, windows: int = WINDOWS, seed: int = 7) -> pd.DataFrame:
-    return grains(np.random.default_rng(seed), world, windows=windows)
-
-
-def look(
-    frame: pd.DataFrame, given: Case, *, windows: int = WINDOWS, late: timedelta = HOUR
-) -> Verdict:
-    """The verdict at the end of the windows, when labels have matured."""
-    end = T0 + windows * timedelta(minutes=5)
-    return judge([given], frame, now=end + late, data_until=end)[given.decision.id]
-
-
-def by_metric(verdict: Verdict) -> Mapping[str, Check]:
-    return {check.metric: check for check in verdict.checks}
+from optimizer.policy import Goal, Guardrail, SafetyLimits
+from rollouts import T0, World, case, decision
 
 
 def test_a_cheaper_arm_without_harm_passes_every_check() -> None:
@@ -252,92 +224,6 @@ def test_a_canary_that_fails_more_than_a_sick_control_is_rolled_back_and_pages()
     verdict = look(made(replace(GOOD, failure=(0.2, 0.4))), case(policy=LOOSE))
 
     assert (verdict.outcome, verdict.page) == (Outcome.FAIL, True)
-
-
-def escape(world: World, policy: Policy = LOOSE, *, urgent: bool = True) -> Verdict:
-    """The verdict on a way out of an arm that breaks a limit."""
-    return look(made(world), case(policy=policy, urgent=urgent))
-
-
-def test_a_healthy_way_out_of_a_failing_arm_is_promoted() -> None:
-    healing = replace(GOOD, failure=(0.2, 0.005))
-
-    verdict = escape(healing)
-
-    assert (verdict.outcome, verdict.stage_outcome) == (Outcome.PASS, Outcome.PASS)
-    assert not verdict.page
-    assert "an urgent change needs no gain: failed requests: better than" in verdict.sentence
-    assert escape(healing, urgent=False).reason is Reason.CONTROL_SICK
-
-
-def test_a_way_out_of_bad_answers_may_cost_more() -> None:
-    dearer = replace(GOOD, quality=(0.3, 0.9), cost_usd=(0.005, 0.015))
-
-    verdict = escape(dearer)
-
-    assert (verdict.outcome, verdict.reason) == (Outcome.PASS, Reason.NONE)
-    assert "cost_usd" not in by_metric(verdict)
-    assert escape(dearer, urgent=False).reason is Reason.GOAL_MISSED
-
-
-@pytest.mark.parametrize(
-    "worse",
-    [
-        replace(GOOD, failure=(0.2, 0.4)),
-        replace(GOOD, failure=(0.01, 0.06)),
-        replace(GOOD, quality=(0.3, 0.15)),
-        replace(GOOD, failure=(0.2, 1.0)),
-    ],
-    ids=["than a sick control", "failures", "quality", "dead"],
-)
-def test_an_urgent_canary_that_is_worse_is_rolled_back(worse: World) -> None:
-    assert escape(worse).outcome is Outcome.FAIL
-
-
-def test_an_urgent_canary_as_sick_as_its_control_holds_and_pages() -> None:
-    verdict = escape(replace(GOOD, failure=(0.2, 0.15)))
-
-    assert (verdict.outcome, verdict.stage_outcome) == (Outcome.INCONCLUSIVE,) * 2
-    assert verdict.reason is Reason.CONTROL_SICK
-    assert verdict.page
-    assert "and so does the canary: held, a person is needed" in verdict.sentence
-
-
-def test_a_way_out_of_a_failing_arm_that_harms_otherwise_holds_and_pages() -> None:
-    verdict = escape(replace(GOOD, failure=(0.2, 0.005), quality=(0.9, 0.6)))
-
-    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.CONTROL_SICK)
-    assert verdict.page
-    assert "but quality fell by 0." in verdict.sentence
-
-
-@pytest.mark.parametrize(
-    ("world", "late", "reason"),
-    [
-        (World(failure=(0.2, 0.005), requests=(200.0, 150.0)), HOUR, Reason.SRM),
-        (World(failure=(0.2, 0.005)), LOOSE.data_lag_max * 1.1, Reason.STALE),
-        (World(failure=(0.2, 0.005), requests=(40.0, 40.0)), HOUR, Reason.MIN_SAMPLE),
-    ],
-    ids=["split", "age", "floor"],
-)
-def test_urgency_excuses_no_doubtful_data(world: World, late: timedelta, reason: Reason) -> None:
-    strict = replace(LOOSE, stages=(replace(LOOSE.stages[0], min_requests=2_000),))
-    given = case(policy=strict if reason is Reason.MIN_SAMPLE else LOOSE, urgent=True)
-
-    verdict = look(made(world), given, late=late)
-
-    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, reason)
-
-
-def test_a_promoted_way_out_stays_and_calls_nobody() -> None:
-    given = case(policy=LOOSE, urgent=True, state=State.DEPLOYED, stage=3, deployed_at=T0)
-    world = World(failure=(0.2, 0.005), requests=(20.0, 380.0), cost_usd=(0.005, 0.015))
-
-    verdict = look(made(world, windows=48), given, windows=48)
-
-    assert verdict.outcome in {Outcome.PASS, Outcome.INCONCLUSIVE}
-    assert verdict.reason is not Reason.CONTROL_SICK
-    assert not verdict.page
 
 
 def test_a_control_that_turned_sick_in_the_last_hour_is_seen() -> None:
