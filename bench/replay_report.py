@@ -119,8 +119,8 @@ def markdown(report: Report) -> str:
     """The section of the documentation: what was run, against what, and what came out."""
     decided = (
         "Decisions per replay of four targets, by how they ended (mean over seeds), and the "
-        "traffic the plan check chose when it is told each arm's true harm (an operator is not, and "
-        "plans for none):"
+        "traffic the plan check chose when it is told each arm's true harm (an operator is not, "
+        "and plans for none):"
     )
     forced = (
         "Forced rollouts of arms that are truly worse than the margin, proposed whatever their "
