@@ -42,7 +42,7 @@ def occasion(parameters: RunParameters) -> Occasion:
     """
     now = parameters.clock or datetime.now(UTC)
     scheduled = flow_run.scheduled_start_time
-    as_of = parameters.as_of or (scheduled.astimezone(UTC) if scheduled else now)
+    as_of = parameters.as_of or (_plain(scheduled) if scheduled else now)
     if parameters.as_of is not None and as_of > now + CLOCK_SLACK:
         msg = f"as_of = {as_of.isoformat()} lies in the future; it is {now.isoformat()}"
         raise ConfigError(msg)
@@ -52,6 +52,11 @@ def occasion(parameters: RunParameters) -> Occasion:
         run_id=str(flow_run.id or ""),
         deployed=deployment.id is not None,
     )
+
+
+def _plain(moment: datetime) -> datetime:
+    """The same moment as a standard datetime; Prefect's own type loses its zone in arithmetic."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def about(decision: Decision) -> list[str]:
