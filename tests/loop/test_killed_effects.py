@@ -19,7 +19,8 @@ from optimizer.decision import State, event_hash
 from optimizer.errors import ConflictError
 from optimizer.evidence import DecisionId
 from optimizer.loop.reconcile import reconcile
-from rollout_scene import HOUR, START, TARGET, acting, equipment, propose, put, traffic
+from rides import split_traffic
+from rollout_scene import HOUR, START, TARGET, acting, equipment, propose, put
 
 SUPPORT = Path(one_tick.__file__).parent
 GOOD = {"small": 0.8, "large": 0.8}
@@ -60,7 +61,8 @@ def prepared(tmp_path: Path, walk: str) -> tuple[Path, DecisionId, datetime]:
     reconcile(given, acting=acting(START))
     decision = propose(given, START)
     quality = BAD if walk == "roll_back" else GOOD
-    put(given, traffic(START, START + 8 * HOUR, quality=quality))
+    promoted_at = 3 if walk == "settle" else 8
+    put(given, split_traffic(quality, promoted_at=promoted_at, hours=8))
     *earlier, last = WALKS[walk]
     for index, moment in enumerate(earlier):
         take(place, decision.id, moment, f"earlier-{index}")
