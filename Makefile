@@ -48,7 +48,7 @@ coverage: $(STAMP) ## run the quick tests and list the lines and branches they m
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
+		--generate-hashes --no-header --quiet \
 		--upgrade --output-file requirements.lock
 
 ci: check test test-slow ## everything that has to pass
