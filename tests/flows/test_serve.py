@@ -26,6 +26,7 @@ from optimizer.cli import group
 pytestmark = pytest.mark.slow
 
 STARTUP_S = 240
+BUSY_S = 60
 RUN_S = 180
 CONFIG = """
 database: {connection_string: "sqlite:///ledger.db", spool_directory: spool}
@@ -66,6 +67,21 @@ def write_log(folder: Path) -> None:
     ]
     folder.mkdir()
     (folder / "calls.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+class Patient(httpx.HTTPTransport):
+    """Asks again while the server says that its SQLite is busy, as Prefect's own client does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return response
+            if time.monotonic() > deadline:
+                return response
+            response.close()
+            time.sleep(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +168,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}/api", timeout=30, transport=Patient()
+    ) as client:
         running = Served(process=process, folder=folder, client=client, log=log)
         try:
             wait_for(
