@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.analyzers.cost import Cost
+from optimizer.analyzers.drift import Drift
 from optimizer.analyzers.performance import Performance
 from optimizer.engine import Engine, EngineLimits, Spool
 from optimizer.evidence import Analyzer, Strategy
@@ -52,6 +53,7 @@ ANALYZERS: Mapping[str, Callable[[Strategies], Analyzer]] = {
         min_requests=section.thresholds.min_requests,
         spike_min=section.thresholds.cost_increase_pct / 100,
     ),
+    "drift": lambda section: Drift(min_requests=section.thresholds.min_requests),
 }
 STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
     "threshold": lambda section: Threshold(min_requests=section.thresholds.min_requests),

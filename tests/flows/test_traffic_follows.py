@@ -186,6 +186,7 @@ def test_the_number_of_task_runs_does_not_grow_with_targets(tmp_path: Path) -> N
         "reconcile",
         "report",
         "run_analyzer-cost",
+        "run_analyzer-drift",
         "run_analyzer-performance",
         "run_strategy-cost_performance",
         "run_strategy-threshold",
