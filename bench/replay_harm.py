@@ -25,6 +25,8 @@ from optimizer.targets import Arm, ModelConfig, Target
 REQUESTS_PER_HOUR: Final = 4_000.0
 HOLD: Final = timedelta(hours=12)
 """Longest stay in one stage: some 25,000 requests an arm, in half as many looks as by default."""
+PLANNED_HOURS: Final = 12.0
+"""Planned length of a forced ramp: the last stage then has time for its extension."""
 CANDIDATE: Final = "candidate"
 MEASURED: Final = "measured arm, harm > margin"
 AT_MARGIN: Final = "harm = margin"
@@ -53,6 +55,7 @@ def try_everything(scene: Scene, _insights: Sequence[Insight]) -> tuple[Proposal
                     candidate=untried[0],
                     rationale="every arm is tried once",
                     expected=Impact(),
+                    planned_hours=PLANNED_HOURS,
                 )
             )
     return tuple(found)

@@ -10,11 +10,12 @@ from flows.observing import observe
 from flows.occasion import occasion, run_name
 from flows.parameters import OptimizeParameters
 from flows.reconciling import reconcile
+from optimizer.analyzers.drift import changed_arms
 from optimizer.evidence import Insight, Proposal, Scene
 from optimizer.loop.decide import gather, keep_insights
 from optimizer.loop.equipment import Equipment
 from tasks import report
-from tasks.act import judge_in_flight
+from tasks.act import judge_in_flight, restart_evidence
 from tasks.decide import decide, run_analyzer, run_strategy
 from tasks.options import opaque
 
@@ -41,6 +42,9 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
             opaque(equipment), opaque(scene), opaque(proposals), acting, dry_run=parameters.dry_run
         )
         report.publish_new(equipment, decided.created, when)
+        changed = changed_arms(insights, equipment.targets)
+        if changed and not parameters.dry_run:
+            restart_evidence(opaque(equipment), opaque(changed), acting)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=False)
         moved = () if parameters.dry_run else await step_each(assessed, parameters, when)
         return record(

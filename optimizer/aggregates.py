@@ -9,11 +9,13 @@ A frame of aggregates is a pandas DataFrame with the columns of ``KEYS`` then ``
 then ``histogram`` and ``clusters`` (bytes). A histogram adds bucket by bucket and the hash buckets
 of units add cell by cell, so both obey the same law; zeros leave no bytes behind, so that equal
 aggregates are equal bytes. zlib's level is fixed; two builds of zlib may still write different
-bytes for equal clusters, never different numbers.
+bytes for equal clusters, never different numbers. Hash buckets that an earlier release has stored
+are read as well, and merging writes them anew.
 """
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -64,8 +66,13 @@ HISTOGRAM = "histogram"
 bucket, no zero counts; empty bytes = no latency known."""
 
 CLUSTERS = "clusters"
-"""Bytes: for control and canary slices, little-endian int64 of shape
-``(len(CLUSTER_FIELDS), N_CLUSTERS)``, zlib-compressed; empty bytes elsewhere."""
+"""Bytes: for control and canary slices, hash buckets of shape
+``(len(CLUSTER_FIELDS), N_CLUSTERS)``; empty bytes elsewhere.
+
+The first byte is 1 where cells follow as they are, 2 where they are zlib-compressed, which is done
+where it saves half. Before the cells stands a letter a field, its integer type as in ``struct``:
+the narrowest unsigned one that holds the field's cells, or ``q``. A first byte of 0x78 is zlib's
+own: the form of earlier releases, int64 cells without letters. All is little-endian."""
 
 N_CLUSTERS = 128
 """Hash buckets of units (sessions); whole units, so they add over windows (statistics: delta
@@ -90,6 +97,10 @@ ZLIB_LEVEL: Final = 6
 _RECORD: Final = np.dtype([("bucket", "<i2"), ("count", "<i8")])
 _CELL: Final = np.dtype("<i8")
 _SHAPE: Final = (len(CLUSTER_FIELDS), N_CLUSTERS)
+_PLAIN: Final = b"\x01"
+_DEFLATED: Final = b"\x02"
+_LETTERS: Final = "BHIQq"
+_WIDE: Final = b"q" * len(CLUSTER_FIELDS)
 
 
 def empty() -> pd.DataFrame:
@@ -179,40 +190,87 @@ def pack_clusters(cells: npt.ArrayLike) -> bytes:
     Raises:
         ValueError: the shape is another one.
     """
-    table = np.ascontiguousarray(np.asarray(cells).astype(_CELL))
+    table = np.asarray(cells).astype(_CELL)
     if table.shape != _SHAPE:
         msg = f"clusters have shape {table.shape}, not {_SHAPE}"
         raise ValueError(msg)
-    return zlib.compress(table.tobytes(), ZLIB_LEVEL) if table.any() else b""
+    if not table.any():
+        return b""
+    letters = "".join(map(_letter, table.min(axis=1).tolist(), table.max(axis=1).tolist()))
+    columns = (row.astype(f"<{letter}") for letter, row in zip(letters, table, strict=True))
+    content = letters.encode() + b"".join(column.tobytes() for column in columns)
+    deflated = zlib.compress(content, ZLIB_LEVEL)
+    small = 2 * len(deflated) <= len(content)
+    return _DEFLATED + deflated if small else _PLAIN + content
 
 
 def unpack_clusters(code: bytes) -> IntArray:
     """Hash buckets of shape (len(CLUSTER_FIELDS), N_CLUSTERS); zeros for b"".
 
     Raises:
-        DataError: the bytes are not what :func:`pack_clusters` writes.
+        DataError: the bytes are not what :func:`pack_clusters` writes, now or in earlier releases.
 
     Examples:
         >>> cells = np.arange(len(CLUSTER_FIELDS) * N_CLUSTERS).reshape(-1, N_CLUSTERS)
         >>> bool((unpack_clusters(pack_clusters(cells)) == cells).all())
         True
     """
-    if not code:
-        return np.zeros(_SHAPE, dtype=np.int64)
-    try:
-        cells = np.frombuffer(zlib.decompress(code), dtype=_CELL).reshape(_SHAPE)
-    except (zlib.error, ValueError) as reason:
-        raise DataError(f"hash buckets of {len(code)} bytes cannot be read: {reason}") from reason
-    return cells.astype(np.int64)
+    cells: IntArray = unpack_cluster_frame([code])[0]
+    return cells
 
 
 def unpack_cluster_frame(codes: Sequence[bytes] | pd.Series) -> IntArray:
-    """Hash buckets of many rows, shape (rows, len(CLUSTER_FIELDS), N_CLUSTERS)."""
+    """Hash buckets of many rows, shape (rows, len(CLUSTER_FIELDS), N_CLUSTERS).
+
+    Raises:
+        DataError: a row's bytes are not what :func:`pack_clusters` writes, now or earlier.
+    """
     cells = np.zeros((len(codes), *_SHAPE), dtype=np.int64)
+    alike: dict[bytes, tuple[list[int], list[bytes]]] = {}
     for position, code in enumerate(codes):
         if code:
-            cells[position] = unpack_clusters(code)
+            letters, content = _cells(code)
+            places, contents = alike.setdefault(letters, ([], []))
+            places.append(position)
+            contents.append(content)
+    # Rows whose fields are equally wide are read at once.
+    for letters, (places, contents) in alike.items():
+        records = np.frombuffer(b"".join(contents), dtype=_record(letters))
+        for field, name in enumerate(CLUSTER_FIELDS):
+            cells[places, field] = records[name]
     return cells
+
+
+def _letter(lowest: int, highest: int) -> str:
+    """The narrowest type that holds both."""
+    if lowest < 0:
+        return "q"
+    return _LETTERS[sum(highest >> bits > 0 for bits in (8, 16, 32))]
+
+
+@lru_cache(maxsize=256)
+def _record(letters: bytes) -> np.dtype[np.void]:
+    """One row's cells, a column a field."""
+    fields = zip(CLUSTER_FIELDS, letters.decode(), strict=True)
+    return np.dtype([(name, f"<{letter}", (N_CLUSTERS,)) for name, letter in fields])
+
+
+def _cells(code: bytes) -> tuple[bytes, bytes]:
+    """The letters of a row's fields and its cells, of the length that they take."""
+    try:
+        if code[:1] == _PLAIN:
+            content = code[1:]
+        elif code[:1] == _DEFLATED:
+            content = zlib.decompress(code[1:])
+        else:
+            content = _WIDE + zlib.decompress(code)
+    except zlib.error as reason:
+        raise DataError(f"hash buckets of {len(code)} bytes cannot be read: {reason}") from reason
+    letters, cells = content[: len(_WIDE)], content[len(_WIDE) :]
+    strange = len(letters) != len(_WIDE) or letters.translate(None, _LETTERS.encode())
+    if strange or len(cells) != _record(letters).itemsize:
+        raise DataError(f"hash buckets of {len(code)} bytes are {len(cells)} bytes of {letters!r}")
+    return letters, cells
 
 
 def merge(frame: pd.DataFrame, by: Sequence[str] = KEYS) -> pd.DataFrame:
@@ -333,10 +391,10 @@ def _merge_clusters(
     owners, starts = np.unique(group[order], return_index=True)
     values = codes.to_numpy()
     for owner, members in zip(owners, np.split(order, starts[1:]), strict=True):
-        # A code that is alone in its group is already canonical.
+        # A code that is alone in its group is already canonical, unless it has the earlier form.
         merged[owner] = (
             values[members[0]]
-            if len(members) == 1
+            if len(members) == 1 and values[members[0]][:1] in {_PLAIN, _DEFLATED}
             else pack_clusters(sum(unpack_clusters(values[member]) for member in members))
         )
     return merged

@@ -17,10 +17,10 @@ from enum import Enum
 import pandas as pd
 
 from optimizer.decision import Decision, Event, State, move
-from optimizer.evidence import DecisionId, Proposal, Scene
+from optimizer.evidence import DecisionId, Proposal, RampPlan, Scene
 from optimizer.metrics import DAY_S, HOUR_S
 from optimizer.policy import Policy, SafetyLimits
-from optimizer.statistics import arms
+from optimizer.statistics import arms, ramp
 
 DAY = timedelta(days=1)
 LATENCY_DAYS = 7
@@ -85,7 +85,7 @@ def decide(scene: Scene, proposals: Sequence[Proposal], *, config_hash: str, act
     named = {proposal.target for proposal in proposals}
     hours = _known(scene, named)
     rates = arms.requests_per_hour(hours, now_s=int(scene.now.timestamp()))
-    thresholds = _p95_ms(scene, hours)
+    thresholds, measured = _p95_ms(scene, hours), _measured(scene, hours)
     decisions: dict[str, Decision] = {}
     outcomes: list[tuple[Proposal, str, str]] = []
     for proposal in sorted(proposals, key=_rank):
@@ -99,6 +99,7 @@ def decide(scene: Scene, proposals: Sequence[Proposal], *, config_hash: str, act
             decision = replace(
                 _start(scene, proposal, config_hash=config_hash, actor=actor),
                 latency_threshold_ms=thresholds.get(proposal.target),
+                plan=_plan(scene, proposal, rates, measured),
             )
             if fate is Fate.AWAITING_APPROVAL:
                 decision = move(
@@ -341,13 +342,51 @@ def _start(scene: Scene, proposal: Proposal, *, config_hash: str, actor: str) ->
 
 def _p95_ms(scene: Scene, hours: pd.DataFrame) -> Mapping[str, float]:
     """Upper histogram edge of each baseline's p95 of the last days, ms, where one is known."""
-    in_force = {
-        name: scene.baselines.get(name, target.baseline) for name, target in scene.targets.items()
-    }
-    pool = arms.pooled(hours[hours["arm"] == hours["target"].map(in_force)], ("target",))
+    pool = arms.pooled(_of_baselines(scene, hours), ("target",))
     edges = arms.quantile_edges(pool, 0.95)
     return {
         str(name): float(edge)
         for name, edge in zip(pool.frame["target"], edges, strict=True)
         if math.isfinite(edge)
     }
+
+
+def _of_baselines(scene: Scene, hours: pd.DataFrame) -> pd.DataFrame:
+    in_force = {
+        name: scene.baselines.get(name, target.baseline) for name, target in scene.targets.items()
+    }
+    return hours[hours["arm"] == hours["target"].map(in_force)]
+
+
+def _measured(scene: Scene, hours: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
+    """The share of each baseline's requests in which a metric is known, from mature hours."""
+    now_s = int(scene.now.timestamp())
+    cut = {
+        name: now_s - int(policy.label_maturity.total_seconds())
+        for name, policy in scene.policies.items()
+    }
+    return arms.measured_shares(arms.mature(_of_baselines(scene, hours), cut))
+
+
+def _plan(
+    scene: Scene,
+    proposal: Proposal,
+    rates: Mapping[str, float],
+    measured: Mapping[str, Mapping[str, float]],
+) -> RampPlan | None:
+    """What the rollout's looks are spread over; None where no plan check was made."""
+    rate, policy = rates.get(proposal.target), scene.policies[proposal.target]
+    if rate is None or proposal.planned_hours is None:
+        return None
+    shares = [stage.share for stage in policy.stages]
+    if proposal.exploratory:
+        shares[0] = min(shares[0], policy.exploration_share)
+    return ramp.ramp_plan(
+        requests_per_hour=rate,
+        shares=shares,
+        bake_hours=[stage.bake_time.total_seconds() / HOUR_S for stage in policy.stages],
+        min_requests=[stage.min_requests for stage in policy.stages],
+        planned_hours=proposal.planned_hours,
+        longest_stage_hours=policy.hold_expires_after.total_seconds() / HOUR_S,
+        measured=measured.get(proposal.target, {}),
+    )

@@ -23,7 +23,7 @@ from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
-from optimizer.evidence import DecisionId, Impact, ProposalId
+from optimizer.evidence import DecisionId, Impact, ProposalId, RampPlan
 
 
 class State(Enum):
@@ -101,8 +101,9 @@ class Decision:
     its allocation was read back; evidence_from: start of the first whole window after the first
     allocation was proven, evidence older than that never counts; look: number of looks taken;
     hold_reason: why the last look did not move it; latency_threshold_ms: the baseline's p95 frozen
-    at start, None = no latency known; approved_by: who agreed; abort_to: the final state a
-    roll-back in progress leads to; generation: of the last allocation written for it.
+    at start, None = no latency known; plan: of the ramp, None = judged by tests that need no plan;
+    approved_by: who agreed; abort_to: the final state a roll-back in progress leads to; generation:
+    of the last allocation written for it.
     """
 
     id: DecisionId
@@ -126,6 +127,7 @@ class Decision:
     look: int = 0
     hold_reason: str = ""
     latency_threshold_ms: float | None = None
+    plan: RampPlan | None = None
     approval_asked_at: datetime | None = None
     approved_by: str | None = None
     deployed_at: datetime | None = None

@@ -5,6 +5,7 @@ The contracts of the two families, Analyzer and Strategy, live here, below both.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +55,7 @@ class Reason(Enum):
     BASELINE_NEAR_ZERO = "baseline_near_zero"
     NON_FINITE = "non_finite"
     WIDE_INTERVAL = "wide_interval"
+    BETWEEN_LOOKS = "between_looks"
     HARM = "harm"
     GOAL_MISSED = "goal_missed"
     CONTROL_SICK = "control_sick"
@@ -107,6 +109,60 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RampPlan:
+    """What the looks of a rollout are spread over; frozen before it starts.
+
+    hours: planned length of the ramp; requests: canary requests by then, at the traffic expected;
+    extended: canary requests when the last stage's hold expires, >= requests; measured: share of
+    requests in which each metric is known, 1 where it is not named.
+    """
+
+    hours: float
+    requests: float
+    extended: float
+    measured: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse a plan without an end or without traffic."""
+        if not (0 < self.hours < math.inf and 0 < self.requests <= self.extended < math.inf):
+            msg = f"a ramp of {self.hours} h with {self.requests} to {self.extended} requests"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """The planned looks one test has taken: what its next boundary depends on.
+
+    fractions: information seen at each look as a fraction of the plan's, increasing; until: end of
+    the data of the newest look, so that the same look is known again; spent: the error spent so
+    far; crossings: successive looks, up to the newest, that reached their boundary; closed: whether
+    the newest was the last.
+    """
+
+    fractions: tuple[float, ...] = ()
+    until: datetime | None = None
+    spent: float = 0.0
+    crossings: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the tests of one check have spent: that of harm, and that of promotion."""
+
+    metric: str
+    role: str
+    harm: Looks = Looks()
+    promotion: Looks = Looks()
+
+
+def spent_until(spent: Sequence[Spent]) -> datetime | None:
+    """End of the data of the newest planned look; None where none was taken."""
+    looks = [until for each in spent for until in (each.harm.until, each.promotion.until) if until]
+    return max(looks, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the judge says of one decision at one look.
 
@@ -114,7 +170,8 @@ class Verdict:
     passes (promotion). ``stage_outcome`` PASS lets an early stage advance: no harm proven, samples
     and clusters enough, data fresh, split as planned. ``page`` asks for a person, because the
     control itself is sick. ``sentence`` explains the verdict with numbers and names the metric that
-    decided.
+    decided. ``spent`` is what planned looks have spent, this one included; it is stored before the
+    verdict is acted on.
     """
 
     decision_id: DecisionId
@@ -128,6 +185,7 @@ class Verdict:
     n_control: int = 0
     data_until: datetime | None = None
     page: bool = False
+    spent: tuple[Spent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,10 @@ from datetime import datetime, timedelta
 
 from optimizer.metrics import METRICS
 
+LARGEST_RATIO = 100.0
+ROUNDING = 1e-9
+"""Of shares that add up to 1."""
+
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
@@ -162,6 +166,11 @@ class Policy:
     max_changes_per_day, cooldown: at most so many starts a day for the target, so far apart;
     retry_after: how long an arm that was rolled back or reverted is not proposed again;
     exploration_share: largest share an arm without traffic of its own may get in its first stage;
+    control_ratio: control requests to one of the canary, >= 1; more than one exposes fewer users to
+    a bad arm for the same evidence, but a metric that depends on an arm's own share (caches, rate
+    limits) is then compared unfairly;
+    blip_tolerance: whether a planned look that crosses must be confirmed by the next one, unless it
+    is clear; costs one look of delay;
     data_lag_max: age of the newest complete window beyond which the data are stale.
     """
 
@@ -183,6 +192,8 @@ class Policy:
     retry_after: timedelta = timedelta(days=7)
     exploration_share: float = 0.05
     data_lag_max: timedelta = timedelta(hours=2)
+    control_ratio: float = 1.0
+    blip_tolerance: bool = False
     adopt_drift: bool = False
 
     def __post_init__(self) -> None:
@@ -198,6 +209,13 @@ class Policy:
         shares = [stage.share for stage in self.stages]
         if shares != sorted(set(shares)):
             msg = f"stage shares must grow: {shares}"
+            raise ValueError(msg)
+        _check("control_ratio", self.control_ratio, 1.0, LARGEST_RATIO)
+        if shares[-1] * (1.0 + self.control_ratio) > 1.0 + ROUNDING:
+            msg = (
+                f"the last stage gives the canary {shares[-1]} and its control "
+                f"{self.control_ratio:g} times that: more than all traffic"
+            )
             raise ValueError(msg)
         for stage in self.stages:
             if stage.bake_time >= self.hold_expires_after:

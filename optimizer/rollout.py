@@ -193,8 +193,8 @@ def stage_share(decision: Decision, policy: Policy, stage: int) -> float:
 def split(decision: Decision, policy: Policy, step: Step, *, generation: int) -> Allocation | None:
     """The allocation a step asks for; None where it asks for none (see ``APPLIES_SPLIT``).
 
-    Canary and control are of equal size in every stage. After promotion the old baseline keeps the
-    holdback as concurrent control; a holdback of zero gives the candidate everything.
+    In every stage the control is ``control_ratio`` times the canary. After promotion the old
+    baseline keeps the holdback as concurrent control; without one the candidate gets everything.
     """
     if step.move not in APPLIES_SPLIT:
         return None
@@ -207,7 +207,7 @@ def split(decision: Decision, policy: Policy, step: Step, *, generation: int) ->
         baseline=decision.baseline,
         candidate=decision.candidate,
         share=share,
-        control_share=held if step.move is Move.PROMOTE else share,
+        control_share=held if step.move is Move.PROMOTE else share * policy.control_ratio,
         generation=generation,
         salt=decision.salt,
         decision_id=decision.id,

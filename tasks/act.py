@@ -1,12 +1,13 @@
 """Tasks that act: reconcile, judge what is in flight, take the step that is due."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from prefect import task
 
 from optimizer.decision import Decision
 from optimizer.evidence import DecisionId
-from optimizer.loop import evaluate, steps
+from optimizer.loop import evaluate, restarts, steps
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.reconcile import Finding
 from optimizer.loop.reconcile import reconcile as align
@@ -17,6 +18,14 @@ from tasks.options import EFFECT
 def reconcile(equipment: Equipment, acting: Acting) -> tuple[Finding, ...]:
     """Make every gateway hold what the ledger wants, and finish what a dead run left open."""
     return align(equipment, acting=acting)
+
+
+@task(name="restart_evidence", timeout_seconds=300, **EFFECT)
+def restart_evidence(
+    equipment: Equipment, changed: Mapping[tuple[str, str], datetime], acting: Acting
+) -> tuple[DecisionId, ...]:
+    """Begin the evidence of canaries anew whose model changed behind its name."""
+    return restarts.restart_evidence(equipment, changed, acting=acting)
 
 
 @task(name="judge_in_flight", timeout_seconds=600, **EFFECT)

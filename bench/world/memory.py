@@ -16,7 +16,7 @@ from optimizer.aggregates import KEYS, empty
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State
 from optimizer.errors import ConflictError, UnavailableError
-from optimizer.evidence import Anchor, DecisionId, Past, Proposal
+from optimizer.evidence import Anchor, DecisionId, Past, Proposal, Spent
 from optimizer.ports import Intent, Json, Lease, Look, Snapshot
 
 
@@ -173,6 +173,11 @@ class MemoryDecisions:
     def looks(self, decision_id: DecisionId) -> Sequence[Look]:
         """Looks, oldest first."""
         return self.seen[decision_id]
+
+    def spent(self, decisions: Sequence[DecisionId]) -> Mapping[DecisionId, tuple[Spent, ...]]:
+        """What the planned looks of those decisions have spent; none without a look."""
+        newest = {name: self.seen[name][-1].verdict.spent for name in decisions if self.seen[name]}
+        return {name: spent for name, spent in newest.items() if spent}
 
     def past(self, *, since: datetime) -> Sequence[Past]:
         """Ended rollouts, oldest first."""

@@ -7,22 +7,34 @@ from math import sqrt
 from types import MappingProxyType
 
 from optimizer.decision import Decision, State
-from optimizer.evidence import Anchor
+from optimizer.evidence import Anchor, RampPlan, Spent
 from optimizer.metrics import METRICS, MetricKind
 from optimizer.policy import Guardrail, Policy
 
-WATCH_SHARE = 0.2
-"""Part of alpha_rollback that is kept for the time after promotion; the canary spends the rest."""
+LOOK_SHARE = 0.8
+"""Part of alpha_rollback that the planned looks of the canary spend."""
+
+MONITOR_SHARE = 0.1
+"""Part that the tests without a plan spend beside them; as much is kept for after promotion."""
+
+WEIGHTS: Mapping[str, float] = MappingProxyType({"failure_rate": 25.0})
+GUARDRAIL_WEIGHT = 6.0
+GOAL_WEIGHT = 3.0
+"""How the checks of a rollout share its error (Bonferroni): failures, which strike first and hurt
+most, get most of it. With the usual three guardrails and the goal: .025, .006, .006 and .003."""
 
 ANCHOR_Z = 1.645
 """Standard errors by which earlier losses are taken to be larger than estimated (95 %)."""
+
+GUARDRAIL = "guardrail"
+GOAL = "goal"
 
 WATCHED = frozenset({State.DEPLOYED, State.MONITORING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A decision to be judged.
+    """A decision to be judged; ``spent`` is what its planned looks have spent so far.
 
     ``anchors`` is keyed by (target, metric), as the ledger gives it, WITHOUT what this decision
     itself was charged; keys of other targets are ignored.
@@ -30,6 +42,7 @@ class Case:
 
     decision: Decision
     policy: Policy
+    spent: tuple[Spent, ...] = ()
     anchors: Mapping[tuple[str, str], Anchor] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -51,17 +64,51 @@ class Case:
     def control_ratio(self) -> float:
         """Planned control units to one canary unit, > 0; 1 where no control is planned."""
         held = self.policy.holdback_share
-        return held / (1.0 - held) if self.is_watched and held > 0 else 1.0
+        if not self.is_watched:
+            return self.policy.control_ratio
+        return held / (1.0 - held) if held > 0 else 1.0
 
     @property
-    def alpha_rollback(self) -> float:
-        """Chance that one required check ever rolls a harmless rollout back in this phase.
+    def plan(self) -> RampPlan | None:
+        """The ramp's plan; none once promoted, when looks go on for as long as it takes."""
+        return None if self.is_watched else self.decision.plan
 
-        The phases share the policy's chance, and within a phase the guardrails and the goal share
-        it equally (Bonferroni), so the promise holds for the rollout as a whole.
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether the next step is promotion."""
+        return self.decision.stage >= len(self.policy.stages) - 1
+
+    def alphas(self, metric: str, role: str) -> tuple[float, float]:
+        """Chances that one check ever rolls a harmless rollout back in this phase.
+
+        The first is that of its planned looks, 0 where there is no plan; the second that of its
+        test without a plan. Over all checks and phases they add up to the policy's alpha_rollback.
         """
-        phase = WATCH_SHARE if self.is_watched else 1.0 - WATCH_SHARE
-        return self.policy.alpha_rollback * phase / (len(self.policy.guardrails) + 1)
+        weights = [_weight(rail.metric, GUARDRAIL) for rail in self.policy.guardrails]
+        part = _weight(metric, role) / (sum(weights) + _weight("", GOAL))
+        alpha = self.policy.alpha_rollback * part
+        if self.plan is not None:
+            return alpha * LOOK_SHARE, alpha * MONITOR_SHARE
+        return 0.0, alpha * (MONITOR_SHARE if self.is_watched else LOOK_SHARE + MONITOR_SHARE)
+
+    def looks(self, metric: str, role: str) -> Spent:
+        """What the check's planned looks have spent.
+
+        Looks at evidence that no longer counts, because its arms changed, spent none of the new.
+        """
+        start = self.evidence_from
+        return next(
+            (
+                each
+                for each in self.spent
+                if (each.metric, each.role) == (metric, role)
+                and all(
+                    start is None or looks.until is None or looks.until > start
+                    for looks in (each.harm, each.promotion)
+                )
+            ),
+            Spent(metric=metric, role=role),
+        )
 
     def remaining(self, guardrail: Guardrail) -> float:
         """The guardrail's margin less what earlier promotions may have cost already.
@@ -77,6 +124,10 @@ class Case:
         """
         anchor = self.anchors.get((self.decision.target, guardrail.metric))
         return margin_left(guardrail, anchor)
+
+
+def _weight(metric: str, role: str) -> float:
+    return GOAL_WEIGHT if role == GOAL else WEIGHTS.get(metric, GUARDRAIL_WEIGHT)
 
 
 def margin_left(guardrail: Guardrail, anchor: Anchor | None) -> float:

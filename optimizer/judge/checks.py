@@ -1,24 +1,27 @@
 """Checks: answers turned into outcomes, one object a metric and case."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite, log
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import starmap
+from math import isfinite
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.errors import DataError
-from optimizer.evidence import Check, Estimate, Outcome, Reason
-from optimizer.judge.case import Case
+from optimizer.evidence import Check, Estimate, Looks, Outcome, Reason, Spent
+from optimizer.judge.case import GOAL, GUARDRAIL, Case
 from optimizer.judge.health import unlabelled_imbalance
 from optimizer.judge.means import answer_mean
-from optimizer.judge.questions import GOAL, Answer, Question, questions, unknown
+from optimizer.judge.questions import Answer, Question, questions, unknown
 from optimizer.judge.shares import answer_share
 from optimizer.judge.sums import CANARY, CONTROL, Sums
 from optimizer.judge.wording import explain
 from optimizer.metrics import MetricKind
 
+FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 BROKEN = (ArithmeticError, DataError, LookupError, TypeError, ValueError)
@@ -42,24 +45,32 @@ class _Asked:
     void: BoolArray
 
 
-def checks(cases: Sequence[Case], sums: Sums) -> list[tuple[Check, ...]]:
-    """Every case's checks: its guardrails in the policy's order, then its goal if it is asked."""
-    found: list[dict[tuple[str, str], Check]] = [{} for _ in cases]
-    for question in questions(cases):
+def checks(
+    cases: Sequence[Case], sums: Sums, *, until: datetime, looking: bool
+) -> list[tuple[tuple[Check, ...], tuple[Spent, ...]]]:
+    """Every case's checks: its guardrails in the policy's order, then its goal if it is asked.
+
+    With them comes what the planned looks of each have spent, this one included.
+    """
+    made: dict[tuple[str, str], list[Check | None]] = {}
+    spent: dict[tuple[str, str], list[Spent | None]] = {}
+    for question in questions(cases, until=until, looking=looking):
+        key = (question.metric.name, question.role)
+        made[key], spent[key] = [None] * len(cases), [None] * len(cases)
         for asked in _ask(question, cases, sums):
-            for row, position in enumerate(asked.question.case):
-                key = (question.metric.name, question.role)
-                found[position][key] = _check(asked, row, float(sums.span_h[position]))
-    return [
-        tuple(
-            own[key]
-            for key in (
-                *((rail.metric, "guardrail") for rail in case.policy.guardrails),
-                *([(case.policy.goal.metric, GOAL)] if case.asks_goal else []),
-            )
-        )
-        for case, own in zip(cases, found, strict=True)
-    ]
+            positions = asked.question.case.tolist()
+            span_h = sums.span_h[asked.question.case].tolist()
+            columns = (positions, _checks(asked, span_h), _spent(asked))
+            for position, check, looks in zip(*columns, strict=True):
+                made[key][position], spent[key][position] = check, looks
+    found = []
+    for position, case in enumerate(cases):
+        keys = [(rail.metric, GUARDRAIL) for rail in case.policy.guardrails]
+        keys += [(case.policy.goal.metric, GOAL)] if case.asks_goal else []
+        own = (made[key][position] for key in keys)
+        looks_of = (spent[key][position] for key in keys)
+        found.append((tuple(filter(None, own)), tuple(filter(None, looks_of))))
+    return found
 
 
 def combine(required: Sequence[Check]) -> tuple[Outcome, Check | None]:
@@ -73,9 +84,9 @@ def combine(required: Sequence[Check]) -> tuple[Outcome, Check | None]:
         (<Outcome.NO_DATA: 'no_data'>, None)
     """
     for outcome in (Outcome.FAIL, Outcome.NO_DATA, Outcome.INCONCLUSIVE, Outcome.PASS):
-        decider = next((check for check in required if check.outcome is outcome), None)
-        if decider is not None:
-            return outcome, decider
+        for check in required:
+            if check.outcome is outcome:
+                return outcome, check
     return Outcome.NO_DATA, None
 
 
@@ -96,78 +107,210 @@ def _ask(question: Question, cases: Sequence[Case], sums: Sums) -> list[_Asked]:
     return [_Asked(question=question, answer=answer, void=void)]
 
 
-def _known(value: float) -> float | None:
-    return float(value) if isfinite(value) else None
+def _known(values: FloatArray) -> list[float | None]:
+    """The values; None where one is not finite."""
+    held: list[float | None] = values.tolist()
+    for row in np.flatnonzero(~np.isfinite(values)).tolist():
+        held[row] = None
+    return held
 
 
-def _outcome(asked: _Asked, row: int) -> tuple[Outcome, Reason]:
+def _spent(asked: _Asked) -> list[Spent]:
+    """What each case's planned looks have spent."""
+    metric, role = asked.question.metric.name, asked.question.role
+    looks = (asked.answer.look.looks.tolist(), asked.answer.promotion.looks.tolist())
+    return [
+        Spent(metric=metric, role=role, harm=harm, promotion=promotion)
+        for harm, promotion in zip(*looks, strict=True)
+    ]
+
+
+def _checks(asked: _Asked, span_h: Sequence[float]) -> list[Check]:
+    """One check a case; columns become lists first, since single cells of arrays are slow."""
     question, answer = asked.question, asked.answer
-    lacking: Reason = answer.lacking[row]
-    if asked.void[row]:
+    rows = answer.rows.min(axis=1).tolist()
+    columns = (
+        _outcomes(asked),
+        *map(_known, (answer.harm.value, answer.harm.lower, answer.harm.upper)),
+        _known(answer.harm.variance),
+        question.margin.tolist(),
+        question.tolerance.tolist(),
+        question.relative.tolist(),
+        _estimates(asked),
+        _methods(asked),
+        _known(answer.needed),
+        [n / hours if hours > 0 else 0.0 for n, hours in zip(rows, span_h, strict=True)],
+    )
+    return list(starmap(_Form(question.metric.name, question.role), zip(*columns, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Makes the checks of one metric and role."""
+
+    metric: str
+    role: str
+
+    def __call__(  # noqa: PLR0917, PLR0913 - the columns of a check, in their order
+        self,
+        outcome: tuple[Outcome, Reason],
+        harm: float | None,
+        harm_lower: float | None,
+        harm_upper: float | None,
+        variance: float | None,
+        margin: float,
+        tolerance: float,
+        relative: bool,  # noqa: FBT001 - a column
+        estimate: Estimate,
+        method: str,
+        needed: float | None,
+        rate: float,
+    ) -> Check:
+        """The check; rate: rows an hour of the arm that has fewer."""
+        check = Check(
+            metric=self.metric,
+            role=self.role,
+            outcome=outcome[0],
+            reason=outcome[1],
+            harm=harm,
+            harm_lower=harm_lower,
+            harm_upper=harm_upper,
+            variance=variance,
+            margin=margin,
+            tolerance=tolerance,
+            relative=relative,
+            estimate=estimate,
+            method=method,
+        )
+        hours = needed / rate if needed is not None and rate > 0 else None
+        # Nobody has seen the check yet, and a second one would cost as much as all its sentences.
+        object.__setattr__(check, "detail", explain(check, needed=needed, hours=hours))
+        return check
+
+
+def _outcomes(asked: _Asked) -> list[tuple[Outcome, Reason]]:
+    """What each case's check says, and why."""
+    question, answer = asked.question, asked.answer
+    missed = Reason.GOAL_MISSED if question.role == GOAL else Reason.HARM
+    excluded = (answer.harm.upper < question.margin) & ~question.spent_margin
+    columns = (asked.void, answer.failed, answer.passed, excluded)
+    return [
+        _outcome(lacking, missed, *flags)
+        for lacking, *flags in zip(
+            answer.lacking.tolist(), *(column.tolist() for column in columns), strict=True
+        )
+    ]
+
+
+def _outcome(  # noqa: PLR0917 - flags of one case
+    lacking: Reason,
+    missed: Reason,
+    void: bool,  # noqa: FBT001
+    failed: bool,  # noqa: FBT001
+    passed: bool,  # noqa: FBT001
+    excluded: bool,  # noqa: FBT001
+) -> tuple[Outcome, Reason]:
+    if void:
         return Outcome.INCONCLUSIVE, Reason.LABELS_IMBALANCED
-    if answer.harm.lower[row] > question.tolerance[row]:
-        goal = question.role == GOAL
-        return Outcome.FAIL, Reason.GOAL_MISSED if goal else Reason.HARM
+    if failed:
+        return Outcome.FAIL, missed
     if lacking is Reason.NO_ROWS:
         return Outcome.NO_DATA, lacking
     if lacking is not Reason.NONE:
         return Outcome.INCONCLUSIVE, lacking
-    spent = question.role != GOAL and question.margin[row] <= 0
-    if not spent and answer.harm.upper[row] < question.margin[row]:
+    if passed:
         return Outcome.PASS, Reason.NONE
-    return Outcome.INCONCLUSIVE, Reason.WIDE_INTERVAL
+    return Outcome.INCONCLUSIVE, Reason.BETWEEN_LOOKS if excluded else Reason.WIDE_INTERVAL
 
 
-def _check(asked: _Asked, row: int, span_h: float) -> Check:
+def _methods(asked: _Asked) -> list[str]:
+    """Which tests spoke, and where they stand."""
     question, answer = asked.question, asked.answer
-    outcome, reason = _outcome(asked, row)
-    harm = answer.harm
-    check = Check(
-        metric=question.metric.name,
-        role=question.role,
-        outcome=outcome,
-        reason=reason,
-        harm=_known(harm.value[row]),
-        harm_lower=_known(harm.lower[row]),
-        harm_upper=_known(harm.upper[row]),
-        variance=_known(harm.variance[row]),
-        margin=float(question.margin[row]),
-        tolerance=float(question.tolerance[row]),
-        relative=bool(question.relative[row]),
-        estimate=_estimate(asked, row),
-        method=_method(asked, row),
+    planned = question.schedule.has_plan
+    bars = (-np.log(question.alpha_lower)).tolist()
+    stands = _stands(asked)
+    found = []
+    for row, (method, log_e) in enumerate(
+        zip(answer.method.tolist(), answer.log_e.tolist(), strict=True)
+    ):
+        text = f"{method}; {stands[row]}" if method and stands[row] else method or stands[row]
+        if isfinite(log_e):
+            text += f"; log e-value {log_e:.2f}, harm is proven above {bars[row]:.2f}"
+        elif not planned[row]:
+            text += "; confidence sequence" if text else "confidence sequence"
+        found.append(text)
+    return found
+
+
+def _stands(asked: _Asked) -> list[str]:
+    """Where the planned looks stand; empty where none was taken, or none is planned."""
+    question, answer = asked.question, asked.answer
+    columns = (
+        answer.look.looks,
+        question.schedule.has_plan,
+        answer.look.taken,
+        answer.z,
+        answer.look.bound,
+        question.schedule.alpha,
     )
-    needed = _known(answer.needed[row])
-    rate = float(answer.rows[row].min()) / span_h if span_h > 0 else 0.0
-    hours = needed / rate if needed is not None and rate > 0 else None
-    return replace(check, detail=explain(check, needed=needed, hours=hours))
+    return list(starmap(_stand, zip(*(column.tolist() for column in columns), strict=True)))
 
 
-def _method(asked: _Asked, row: int) -> str:
-    """Which test decided; the count test with its e-value and the bar that proves harm."""
-    log_e, method = float(asked.answer.log_e[row]), str(asked.answer.method[row])
-    if not isfinite(log_e):
-        return method
-    bar = -log(asked.question.alpha_lower[row])
-    return f"{method}: log e-value {log_e:.2f}, harm is proven above {bar:.2f}"
+def _stand(  # noqa: PLR0917 - columns of one case
+    looks: Looks,
+    planned: bool,  # noqa: FBT001
+    taken: bool,  # noqa: FBT001
+    z: float,
+    bound: float,
+    alpha: float,
+) -> str:
+    if not (planned and looks.fractions):
+        return ""
+    reached = f"z {z:.2f}, bound at most {bound:.2f}, " if taken else "none due now, "
+    return (
+        f"look {len(looks.fractions)} at {looks.fractions[-1]:.0%} of the plan: {reached}"
+        f"error spent {looks.spent:.2g} of {alpha:.2g}"
+    )
 
 
-def _estimate(asked: _Asked, row: int) -> Estimate:
+def _estimates(asked: _Asked) -> list[Estimate]:
     """The effect, canary against control, in the metric's own direction."""
     question, answer = asked.question, asked.answer
-    sign, harm = question.metric.direction.harm_sign, answer.harm
-    ends = [sign * harm.lower[row], sign * harm.upper[row]]
-    relative = question.relative[row]
-    return Estimate(
-        metric=question.metric.name,
-        unit="relative to control" if relative else question.metric.unit,
-        effect=_known(sign * harm.value[row]),
-        lower=_known(ends[0] if sign > 0 else ends[1]),
-        upper=_known(ends[1] if sign > 0 else ends[0]),
-        canary=_known(answer.canary[row]),
-        control=_known(answer.control[row]),
-        n_canary=int(answer.rows[row, CANARY]),
-        n_control=int(answer.rows[row, CONTROL]),
-        confidence=1.0 - float(question.alpha_upper[row]),
-        method=str(answer.method[row]),
+    metric, sign, harm = question.metric.name, question.metric.direction.harm_sign, answer.harm
+    ends = (harm.lower, harm.upper) if sign > 0 else (-harm.upper, -harm.lower)
+    units = ("relative to control", question.metric.unit)
+    columns = (
+        question.relative.tolist(),
+        *map(_known, (sign * harm.value, *ends, answer.canary, answer.control)),
+        answer.rows[:, CANARY].tolist(),
+        answer.rows[:, CONTROL].tolist(),
+        (1.0 - question.alpha_upper).tolist(),
+        answer.method.tolist(),
     )
+    return [
+        Estimate(
+            metric=metric,
+            unit=units[0] if relative else units[1],
+            effect=effect,
+            lower=lower,
+            upper=upper,
+            canary=canary,
+            control=control,
+            n_canary=n_canary,
+            n_control=n_control,
+            confidence=confidence,
+            method=method,
+        )
+        for (
+            relative,
+            effect,
+            lower,
+            upper,
+            canary,
+            control,
+            n_canary,
+            n_control,
+            confidence,
+            method,
+        ) in zip(*columns, strict=True)
+    ]

@@ -9,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.judge.case import Case
-from optimizer.judge.limits import limits
+from optimizer.judge.limits import anytime_deviate, deviate_beyond
 from optimizer.judge.means import FIELD
-from optimizer.judge.shares import dispersion, single_requests
+from optimizer.judge.shares import single_requests
 from optimizer.judge.sums import CANARY, CONTROL, Sums
 from optimizer.metrics import HOUR_S
-from optimizer.statistics.anytime import bernoulli_interval
+from optimizer.statistics.anytime import (
+    TIGHTEST_PROMOTE,
+    TIGHTEST_ROLLBACK,
+    bernoulli_exceeds,
+)
 from optimizer.statistics.clusters import bucket_ratio
 from optimizer.statistics.evalues import (
     SRM_CONCENTRATION,
@@ -23,6 +27,7 @@ from optimizer.statistics.evalues import (
     exact_increments,
     log_evalue,
 )
+from optimizer.statistics.screening import excess_and_variance, log_evalue_limit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -84,7 +89,7 @@ def _split_log_e(cases: Sequence[Case], sums: Sums) -> FloatArray:
     everyone = np.arange(len(cases))
     units, rows = sums.totals["n_units"], sums.totals["n"]
     total = units.sum(axis=1)
-    spread = np.fmax.reduce(dispersion(sums, everyone), axis=1)
+    spread = np.fmax.reduce(sums.dispersion, axis=1)
     inside = rows.sum(axis=1) / np.where(total > 0, total, np.nan)
     repeats = np.fmax(np.where(single_requests(sums, everyone), 1.0, spread / inside), 1.0)
     ratio = np.array([case.control_ratio for case in cases])
@@ -133,7 +138,7 @@ def _sick(
     limit = np.array([case.policy.safety.failure_rate_max for case in cases])
     windows = sums.windows
     recent = windows.start_s >= data_until.timestamp() - HOUR_S
-    spread = dispersion(sums, np.arange(size))[:, arm]
+    spread = sums.dispersion[:, arm]
     effect = np.where(single_requests(sums, np.arange(size)), 1.0, spread)
     effect = np.where(np.isfinite(effect), effect, 1.0)
     share, sick = np.full(size, np.nan), np.zeros(size, dtype=bool)
@@ -146,11 +151,10 @@ def _sick(
             )
             for name in ("n", "n_failed")
         )
-        lower = np.zeros(size)
-        lower[asked], _ = bernoulli_interval(
-            (failed / effect)[asked], (rows / effect)[asked], alpha=SICK_ALPHA
+        broken = np.zeros(size, dtype=bool)
+        broken[asked] = bernoulli_exceeds(
+            (failed / effect)[asked], (rows / effect)[asked], limit[asked], alpha=SICK_ALPHA
         )
-        broken = lower > limit
         seen = failed / np.where(rows > 0, rows, np.nan)
         share = np.where(broken & ~sick, seen, share)
         sick |= broken
@@ -165,21 +169,22 @@ def unlabelled_imbalance(sums: Sums, case: IntArray) -> BoolArray:
     confidence sequence of the same error each way.
     """
     single = single_requests(sums, case)
-    buckets = sums.mature_buckets[case]
-    answered = buckets[:, :, FIELD["n"]] - buckets[:, :, FIELD["n_failed"]]
-    open_ = np.maximum(answered - buckets[:, :, FIELD["n_quality"]], 0.0)
+    requests, failed, labelled = (
+        sums.mature_buckets[case, :, FIELD[name]] for name in ("n", "n_failed", "n_quality")
+    )
+    answered = requests - failed
+    open_ = np.maximum(answered - labelled, 0.0)
     control, canary = (bucket_ratio(open_[:, arm], answered[:, arm]) for arm in (CONTROL, CANARY))
     error = np.full(case.size, 1.0 / LABEL_ALARM)
-    harm = limits(
-        canary,
-        control,
-        sign=1,
-        relative=np.zeros(case.size, dtype=bool),
-        units=answered.sum(axis=(1, 2)),
-        alpha_lower=error,
-        alpha_upper=error,
+    units = answered.sum(axis=(1, 2))
+    nothing, level = np.zeros(case.size), np.zeros(case.size, dtype=bool)
+    z = deviate_beyond(canary, control, sign=1, relative=level, limit=nothing)
+    sides = (
+        side >= anytime_deviate(units, error, tightest)
+        for side, tightest in ((z, TIGHTEST_ROLLBACK), (-z, TIGHTEST_PROMOTE))
     )
-    differs = (harm.lower > 0) | (harm.upper < 0)
+    with np.errstate(invalid="ignore"):
+        differs = np.logical_or(*sides)
     return np.asarray(np.where(single, _label_test(sums, case, single), differs))
 
 
@@ -193,17 +198,19 @@ def _label_test(sums: Sums, case: IntArray, single: BoolArray) -> BoolArray:
     open_ = np.clip(answered - windows.counts["n_quality"], 0, answered)
     # A window without open requests adds exactly nothing, whatever its sizes.
     chosen = (asked >= 0) & windows.mature & open_.any(axis=1)
-    answered, open_ = answered[chosen], open_[chosen]
+    asked, answered, open_ = asked[chosen], answered[chosen], open_[chosen]
+    counts = [each[:, arm] for arm in (CANARY, CONTROL) for each in (open_, answered)]
+    excess, variance = (
+        np.bincount(asked, weights=each, minlength=case.size).astype(np.float64)
+        for each in excess_and_variance(*counts)
+    )
     alarm = np.zeros(case.size, dtype=bool)
     for side in (Side.HIGHER, Side.LOWER):
-        increments = exact_increments(
-            open_[:, CANARY],
-            answered[:, CANARY],
-            open_[:, CONTROL],
-            answered[:, CONTROL],
-            side=side,
-        )
+        # Few cases come near the alarm; only their windows are priced exactly.
+        near = log_evalue_limit(excess, variance, side=side) >= np.log(LABEL_ALARM)
+        where = near[asked]
+        increments = exact_increments(*(each[where] for each in counts), side=side)
         state = np.zeros((case.size, increments.shape[-1]))
-        np.add.at(state, asked[chosen], increments)
+        np.add.at(state, asked[where], increments)
         alarm |= log_evalue(state) >= np.log(LABEL_ALARM)
     return alarm

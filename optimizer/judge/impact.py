@@ -114,7 +114,8 @@ def _arms(metric: str, sums: Sums) -> tuple[RatioEstimate, RatioEstimate] | None
     if known.kind is MetricKind.SHARE:
         control, canary = share_estimates(known, _ONE, sums)
     else:
-        control, canary = bucket_estimates(known, sums.mature_buckets if late else sums.buckets)
+        buckets = sums.mature_buckets if late else sums.buckets
+        control, canary = bucket_estimates(known, buckets, _ONE)
     return (canary, control) if isfinite(canary.variance[0] + control.variance[0]) else None
 
 

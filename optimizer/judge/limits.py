@@ -1,4 +1,4 @@
-"""Limits of harm that hold at every look: the asymptotic confidence sequence, absolute or relative.
+"""Limits of harm, absolute or relative, at a number of standard errors that a test allows.
 
 Harm is oriented so that positive is worse: ``s (R_e - R_c)`` in the metric's unit, or
 ``s (R_e / R_c - 1)`` where it is relative to control. Scaling a metric changes no relative limit.
@@ -11,12 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from optimizer.statistics.anytime import (
-    TIGHTEST_PROMOTE,
-    TIGHTEST_ROLLBACK,
-    half_width_multiplier,
-)
-from optimizer.statistics.clusters import NEAR_ZERO_SE, RatioEstimate, harm
+from optimizer.statistics.anytime import half_width_multiplier
+from optimizer.statistics.clusters import NEAR_ZERO_SE, RatioEstimate, t_to_z, welch
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -45,48 +41,80 @@ def limits(
     *,
     sign: int,
     relative: BoolArray,
-    units: FloatArray,
-    alpha_lower: FloatArray,
-    alpha_upper: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
 ) -> Harm:
-    """Harm with a lower and an upper confidence sequence, each one-sided.
+    """Harm with its limits.
 
     Args:
         canary: estimates of shape (n,).
         control: the same of control.
         sign: +1 where lower is better, -1 where higher is better.
         relative: whether harm is a fraction of control's value, shape (n,).
-        units: requests of both arms together, shape (n,).
-        alpha_lower: chance that the lower limit ever exceeds the truth, shape (n,).
-        alpha_upper: chance that the upper limit ever falls below the truth, shape (n,).
+        lower: standard errors from the value down to its lower limit, as normal deviates, shape
+            (n,).
+        upper: the same up to its upper limit.
 
     References:
-        Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas. arXiv 2103.06476, with normal deviates
-        replaced by t deviates of the same tail. Relative limits: Fieller (1954), JRSS B 16:175.
+        Normal deviates are replaced by t deviates of the same tail. Relative limits: Fieller
+        (1954), JRSS B 16:175.
     """
-    difference = harm(canary, control, harm_sign=sign)
-    deviates = [
-        _t_deviate(units, alpha, tightest, difference.df)
-        for alpha, tightest in (
-            (alpha_lower, TIGHTEST_ROLLBACK),
-            (alpha_upper, TIGHTEST_PROMOTE),
-        )
-    ]
-    se = np.sqrt(difference.variance)
+    value, (variance, df) = sign * (canary.value - control.value), welch(canary, control)
+    down, up = (_t_deviate(deviate, df) for deviate in (lower, upper))
+    se = np.sqrt(variance)
     with np.errstate(invalid="ignore", divide="ignore"):
         lift = sign * (canary.value / control.value - 1.0)
         spread = (
             canary.variance / control.value**2
             + control.variance * canary.value**2 / control.value**4
         )
-        ratios = [fieller(canary, control, c) for c in deviates]
+        ratios = [fieller(canary, control, deviate) for deviate in (down, up)]
         low, high = (ratios[0][0], ratios[1][1]) if sign > 0 else (ratios[0][1], ratios[1][0])
         return Harm(
-            value=np.where(relative, lift, difference.value),
-            lower=np.where(relative, sign * (low - 1.0), difference.value - deviates[0] * se),
-            upper=np.where(relative, sign * (high - 1.0), difference.value + deviates[1] * se),
-            variance=np.where(relative, spread, difference.variance),
+            value=np.where(relative, lift, value),
+            lower=np.where(relative, sign * (low - 1.0), value - down * se),
+            upper=np.where(relative, sign * (high - 1.0), value + up * se),
+            variance=np.where(relative, spread, variance),
         )
+
+
+def anytime_deviate(units: FloatArray, alpha: FloatArray, tightest_at: float) -> FloatArray:
+    """Standard errors to the limit of the confidence sequence that holds at every look.
+
+    Args:
+        units: requests of both arms together, shape (n,).
+        alpha: chance that the limit is ever wrong, shape (n,).
+        tightest_at: units at which it is tightest.
+
+    References:
+        Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas. arXiv 2103.06476.
+    """
+    return half_width_multiplier(
+        units, alpha=np.minimum(alpha, LARGEST_ALPHA), tightest_at=tightest_at, two_sided=False
+    )
+
+
+def deviate_beyond(
+    canary: RatioEstimate,
+    control: RatioEstimate,
+    *,
+    sign: int,
+    relative: BoolArray,
+    limit: FloatArray,
+) -> FloatArray:
+    """The normal deviate of harm beyond a limit, positive where the estimate is worse; shape (n,).
+
+    A limit below zero asks for a gain. A relative limit needs no division by control, so that a
+    control near zero breaks nothing, and scaling the metric changes nothing.
+
+    References:
+        Welch (1947), Satterthwaite (1946): degrees of freedom of ``R_e - h R_c``, ``h = 1 + s m``.
+    """
+    h = np.where(relative, 1.0 + sign * limit, 1.0)
+    variance, df = welch(canary, control, h)
+    allowance = np.where(relative, 0.0, limit)
+    beyond = sign * (canary.value - h * control.value) - allowance
+    return t_to_z(beyond / np.sqrt(variance), df)
 
 
 def fieller(
@@ -119,11 +147,6 @@ def near_zero(control: RatioEstimate) -> BoolArray:
     return np.asarray(np.abs(control.value) < NEAR_ZERO_SE * np.sqrt(control.variance))
 
 
-def _t_deviate(
-    units: FloatArray, alpha: FloatArray, tightest_at: float, df: FloatArray
-) -> FloatArray:
-    """Standard errors to the limit, for a variance known with ``df`` degrees of freedom."""
-    multiplier = half_width_multiplier(
-        units, alpha=np.minimum(alpha, LARGEST_ALPHA), tightest_at=tightest_at, two_sided=False
-    )
-    return np.asarray(-special.stdtrit(df, special.ndtr(-multiplier)))
+def _t_deviate(deviate: FloatArray, df: FloatArray) -> FloatArray:
+    """The t deviate with the tail of a normal one, for a variance known with df."""
+    return np.asarray(-special.stdtrit(df, special.ndtr(-deviate)))

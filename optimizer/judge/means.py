@@ -1,4 +1,4 @@
-"""Costs, latencies and scores: ratios of hash-bucket sums under a confidence sequence."""
+"""Costs, latencies and scores: ratios of hash-bucket sums."""
 
 from typing import Final
 
@@ -7,14 +7,16 @@ import numpy.typing as npt
 
 from optimizer.aggregates import CLUSTER_FIELDS
 from optimizer.evidence import Reason
-from optimizer.judge.limits import Harm, limits, near_zero
+from optimizer.judge.conclusions import conclude, shown
+from optimizer.judge.limits import LARGEST_ALPHA, Harm, near_zero
 from optimizer.judge.questions import Answer, Question
 from optimizer.judge.sums import CANARY, CONTROL, Sums
 from optimizer.metrics import Metric
 from optimizer.statistics.clusters import MIN_CLUSTERS, RatioEstimate, bucket_ratio
-from optimizer.statistics.planning import units_needed_anytime
+from optimizer.statistics.planning import promotion_bound, units_needed, units_needed_anytime
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FIELD: Final = {name: position for position, name in enumerate(CLUSTER_FIELDS)}
@@ -26,13 +28,21 @@ PROMOTE_CLUSTERS: Final = 50
 MATURE_METRICS: Final = frozenset({"quality"})
 """Metrics whose rows arrive later than the request."""
 
-METHOD: Final = "asymptotic confidence sequence on hash buckets of units"
+METHOD: Final = "cluster-robust mean on hash buckets of units"
 
 
-def bucket_estimates(metric: Metric, buckets: FloatArray) -> tuple[RatioEstimate, RatioEstimate]:
-    """Control's and the canary's ratio; buckets: shape (n, 2, len(CLUSTER_FIELDS), N_CLUSTERS)."""
-    y = buckets[:, :, FIELD[metric.numerator]] * metric.scale
-    x = buckets[:, :, FIELD[metric.denominator]]
+def bucket_estimates(
+    metric: Metric, buckets: FloatArray, case: IntArray
+) -> tuple[RatioEstimate, RatioEstimate]:
+    """Control's and the canary's ratio in n cases.
+
+    Args:
+        metric: whose numerator and denominator are kept per hash bucket.
+        buckets: shape (N, 2, len(CLUSTER_FIELDS), N_CLUSTERS).
+        case: which of the N cases, shape (n,).
+    """
+    y = buckets[case, :, FIELD[metric.numerator]] * metric.scale
+    x = buckets[case, :, FIELD[metric.denominator]]
     return bucket_ratio(y[:, CONTROL], x[:, CONTROL]), bucket_ratio(y[:, CANARY], x[:, CANARY])
 
 
@@ -40,22 +50,21 @@ def answer_mean(question: Question, sums: Sums) -> Answer:
     """Harm in a mean; below the floors its limits are unknown."""
     metric, case = question.metric, question.case
     late = metric.name in MATURE_METRICS
-    buckets = (sums.mature_buckets if late else sums.buckets)[case]
     totals = (sums.mature if late else sums.totals)[metric.denominator][case]
-    control, canary = bucket_estimates(metric, buckets)
-    harm = limits(
-        canary,
-        control,
-        sign=metric.direction.harm_sign,
-        relative=question.relative,
-        units=totals.sum(axis=1),
-        alpha_lower=question.alpha_lower,
-        alpha_upper=question.alpha_upper,
-    )
+    buckets = sums.mature_buckets if late else sums.buckets
+    control, canary = bucket_estimates(metric, buckets, case)
     clusters = np.minimum(canary.clusters, control.clusters)
     enough = totals.min(axis=1) >= MIN_ROWS
     absent = totals.min(axis=1) == 0
     waiting = absent & (sums.totals[metric.denominator][case].min(axis=1) > 0)
+    found = conclude(
+        question,
+        canary,
+        control,
+        totals,
+        readable=enough & (clusters >= MIN_CLUSTERS),
+        promotable=enough & (clusters >= PROMOTE_CLUSTERS),
+    )
     lacking = first_reason(
         (waiting, Reason.LABELS_IMMATURE),
         (absent, Reason.NO_ROWS),
@@ -64,23 +73,24 @@ def answer_mean(question: Question, sums: Sums) -> Answer:
         (clusters < PROMOTE_CLUSTERS, Reason.MIN_CLUSTERS),
         (question.relative & near_zero(control), Reason.BASELINE_NEAR_ZERO),
         # Equal values in every bucket are no evidence of certainty.
-        (~np.isfinite(harm.upper), Reason.MIN_EVENTS),
+        (~np.isfinite(found.harm.upper), Reason.MIN_EVENTS),
     )
-    readable = lacking == Reason.NONE
+    upper = np.where(lacking == Reason.NONE, found.harm.upper, np.nan)
+    harm = shown(question, found, found.harm.lower, upper)
     return Answer(
-        harm=Harm(
-            value=harm.value,
-            lower=np.where(enough & (clusters >= MIN_CLUSTERS), harm.lower, np.nan),
-            upper=np.where(readable, harm.upper, np.nan),
-            variance=harm.variance,
-        ),
+        harm=harm,
+        failed=found.failed,
+        passed=found.passed,
         canary=canary.value,
         control=control.value,
         rows=totals.astype(np.int64),
         lacking=lacking,
         needed=rows_needed(question, harm, totals, lacking),
+        z=found.z,
         log_e=np.full(case.size, np.nan),
         method=np.full(case.size, METHOD, dtype=object),
+        look=found.look,
+        promotion=found.promotion,
     )
 
 
@@ -104,11 +114,15 @@ def rows_needed(
     room = question.margin - expected
     rows = totals.min(axis=1)
     known = np.isfinite(harm.variance) & (room > 0)
-    total = units_needed_anytime(
-        np.where(known, harm.variance * rows / 2.0, np.nan),
-        np.where(known, room, 1.0),
-        alpha=np.minimum(question.alpha_upper, 0.499),
-    )
+    variance = np.where(known, harm.variance * rows / 2.0, np.nan)
+    margin = np.where(known, room, 1.0)
+    alpha = np.minimum(question.alpha_upper, LARGEST_ALPHA)
+    total = units_needed(variance, margin, bound=promotion_bound(alpha))
+    anytime = ~question.schedule.has_plan
+    if anytime.any():
+        total[anytime] = units_needed_anytime(
+            variance[anytime], margin[anytime], alpha=alpha[anytime]
+        )
     floor = np.where(lacking == Reason.MIN_SAMPLE, MIN_ROWS - rows, 0.0)
     floor = np.where(known | (lacking == Reason.MIN_SAMPLE), floor, np.nan)
     return np.asarray(np.fmax(total - rows, floor))

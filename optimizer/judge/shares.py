@@ -8,13 +8,14 @@ threshold are correlated no more than the latencies behind them, as far as these
 variance; extreme tails may hide correlation.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.evidence import Reason
-from optimizer.judge.limits import Harm, limits
+from optimizer.judge.conclusions import Exact, conclude, shown
 from optimizer.judge.means import (
     FIELD,
     MIN_ROWS,
@@ -26,20 +27,21 @@ from optimizer.judge.means import (
 from optimizer.judge.questions import Answer, Question
 from optimizer.judge.sums import CANARY, CONTROL, Sums
 from optimizer.metrics import METRICS, Metric
-from optimizer.statistics.anytime import bernoulli_interval
+from optimizer.statistics.anytime import bernoulli_lower, bernoulli_upper
 from optimizer.statistics.clusters import (
     MIN_CLUSTERS,
     RatioEstimate,
     design_effect,
+    equally_clustered,
     row_mean,
 )
 from optimizer.statistics.evalues import (
-    GRID_LAST,
     Side,
     exact_increments,
     log_evalue,
     odds_ratios,
 )
+from optimizer.statistics.sequential import mid_p_z
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -53,23 +55,8 @@ SINGLE_DISPERSION: Final = 1.3
 """Variance over mean of requests per hash bucket up to which units count as single; independent
 requests give 1 with a standard error of .09, and a unit that comes back in other windows more."""
 
-LARGEST_ODDS: Final = 0.99 * GRID_LAST
-"""Odds ratio at which the count test has excluded its whole grid."""
-
-EXACT: Final = "exact conditional e-process by window"
-CLUSTERED: Final = "asymptotic confidence sequence, cluster-robust"
-
-
-def dispersion(sums: Sums, case: IntArray) -> FloatArray:
-    """Variance over mean of requests per hash bucket, at least 1, shape (n, 2); nan if unknown.
-
-    It is the mean square of a unit's requests over their mean: the design effect of requests that
-    agree wholly within a unit, hence a bound on any other.
-    """
-    buckets = sums.buckets[case][:, :, FIELD["n"]]
-    mean = buckets.mean(axis=-1)
-    spread = buckets.var(axis=-1, ddof=1) / np.where(mean > 0, mean, np.nan)
-    return np.asarray(np.maximum(spread, 1.0))
+EXACT: Final = "exact counts"
+CLUSTERED: Final = "cluster-robust share on hash buckets of units"
 
 
 def single_requests(sums: Sums, case: IntArray) -> BoolArray:
@@ -77,7 +64,7 @@ def single_requests(sums: Sums, case: IntArray) -> BoolArray:
     totals = sums.totals["n"][case]
     units = sums.totals["n_units"][case].sum(axis=1)
     # An arm without requests says nothing; one whose buckets are missing must not count as single.
-    spread = np.where(totals > 0, dispersion(sums, case), 1.0)
+    spread = np.where(totals > 0, sums.dispersion[case], 1.0)
     few = totals.sum(axis=1) <= SINGLE_REQUESTS * units
     return np.asarray(few & (spread.mean(axis=1) <= SINGLE_DISPERSION))
 
@@ -87,32 +74,30 @@ def answer_share(question: Question, sums: Sums) -> Answer:
     metric, case = question.metric, question.case
     events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
     single = single_requests(sums, case)
-    spread = dispersion(sums, case)
     control, canary = share_estimates(metric, case, sums)
-    harm = limits(
-        canary,
-        control,
-        sign=metric.direction.harm_sign,
-        relative=question.relative,
-        units=rows.sum(axis=1),
-        alpha_lower=question.alpha_lower,
-        alpha_upper=question.alpha_upper,
-    )
     clusters = np.minimum(canary.clusters, control.clusters)
     frequent = events.sum(axis=1) >= MIN_EVENTS
-    burnt_in = (rows.min(axis=1) >= MIN_ROWS) & frequent & (clusters >= MIN_CLUSTERS)
+    enough = (rows.min(axis=1) >= MIN_ROWS) & frequent
+    burnt_in = enough & (clusters >= MIN_CLUSTERS)
     exact = single & (question.tolerance == 0)
     log_e, odds = _count_test(question, sums, exact)
-    lower = np.where(burnt_in, harm.lower, np.nan)
-    proven = _exact_lower(odds, events, rows, relative=question.relative)
-    # The shown limit never contradicts the test that decides. Past the end of the test's grid the
-    # asymptotic limit, of the same error, is the sharper one.
-    beyond = burnt_in & (odds >= LARGEST_ODDS)
-    proven = np.where(beyond, np.fmax(proven, harm.lower), proven)
-    not_proven = np.where(burnt_in, np.minimum(harm.lower, 0.0), np.nan)
-    lower = np.where(exact, np.where(odds > 1, proven, not_proven), lower)
-    rare = _rare_upper(question, events, rows, np.where(single[:, None], 1.0, spread))
-    upper = np.where(frequent, harm.upper, rare)
+    found = conclude(
+        question,
+        canary,
+        control,
+        rows,
+        readable=burnt_in,
+        promotable=enough & (clusters >= PROMOTE_CLUSTERS),
+        exact=Exact(decides=exact, z=_exact_deviate(events, rows, exact), proven=odds > 1),
+        alike=_alike(canary, control, _independent(events, rows), single),
+    )
+    effect = np.where(single[:, None], 1.0, sums.dispersion[case])
+    rare = _rare_upper(question, events, rows, effect, where=~frequent)
+    by_count = (rare < question.margin) & ~question.spent_margin
+    by_count &= question.schedule.final | ~question.schedule.has_plan
+    found = replace(found, passed=np.where(frequent, found.passed, by_count))
+    lower = np.fmax(found.harm.lower, _exact_lower(odds, events, rows, relative=question.relative))
+    upper = np.where(frequent, found.harm.upper, rare)
     lacking = first_reason(
         (rows.min(axis=1) == 0, Reason.NO_ROWS),
         (rows.min(axis=1) < MIN_ROWS, Reason.MIN_SAMPLE),
@@ -120,45 +105,57 @@ def answer_share(question: Question, sums: Sums) -> Answer:
         (~frequent & ~(rare < question.margin), Reason.MIN_EVENTS),
         (~np.isfinite(upper), Reason.BASELINE_NEAR_ZERO),
     )
+    harm = shown(question, found, lower, np.where(lacking == Reason.NONE, upper, np.nan))
     return Answer(
-        harm=Harm(
-            value=harm.value,
-            lower=lower,
-            upper=np.where(lacking == Reason.NONE, upper, np.nan),
-            variance=harm.variance,
-        ),
+        harm=harm,
+        failed=found.failed,
+        passed=found.passed,
         canary=canary.value,
         control=control.value,
         rows=rows.astype(np.int64),
         lacking=lacking,
         needed=rows_needed(question, harm, rows, lacking),
+        z=found.z,
         log_e=log_e,
         method=np.where(exact, EXACT, CLUSTERED).astype(object),
+        look=found.look,
+        promotion=found.promotion,
     )
+
+
+def _exact_deviate(events: FloatArray, rows: FloatArray, exact: BoolArray) -> FloatArray:
+    """The conditional deviate of the canary's events, shape (n,); nan where an arm is empty.
+
+    nan also where the test does not decide.
+    """
+    z = np.full(exact.size, np.nan)
+    counts = [each[exact] for each in (events, rows)]
+    z[exact] = mid_p_z(*(each[:, arm] for arm in (CANARY, CONTROL) for each in counts))
+    return z
 
 
 def share_estimates(
     metric: Metric, case: IntArray, sums: Sums
 ) -> tuple[RatioEstimate, RatioEstimate]:
     """Control's and the canary's share; its variance is never below that of smoothed counts."""
-    single, spread = single_requests(sums, case), dispersion(sums, case)
-    buckets = sums.buckets[case]
+    single, spread = single_requests(sums, case), sums.dispersion[case]
     events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
     size = np.where(rows > 0, rows, np.nan)
-    smooth = (events + 1.0) / (size + 2.0)
-    independent = smooth * (1.0 - smooth) / size
+    independent = _independent(events, rows)
     if metric.numerator in FIELD:
-        clustered = np.stack([each.variance for each in bucket_estimates(metric, buckets)], axis=1)
+        estimates = bucket_estimates(metric, sums.buckets, case)
+        clustered = np.stack([each.variance for each in estimates], axis=1)
     else:
-        effect = _latency_design_effect(sums, case)
-        clustered = independent * np.where(single, 1.0, effect)[:, None]
+        effect = np.ones(case.size)
+        effect[~single] = _latency_design_effect(sums, case[~single])
+        clustered = independent * effect[:, None]
     # No event at all: units are taken to agree wholly, the widest there is.
     wide_size = size / spread
     wide = (events / spread + 1.0) / (wide_size + 2.0)
     widest = np.where(single[:, None], independent, wide * (1.0 - wide) / wide_size)
     known = np.isfinite(clustered)
     variance = np.where(known, np.fmax(clustered, independent), widest)
-    clusters = np.count_nonzero(buckets[:, :, FIELD["n"]] > 0, axis=-1)
+    clusters = sums.clusters[case]
     control, canary = (
         RatioEstimate(
             value=events[:, arm] / size[:, arm],
@@ -170,11 +167,31 @@ def share_estimates(
     return control, canary
 
 
+def _alike(
+    canary: RatioEstimate, control: RatioEstimate, independent: FloatArray, single: BoolArray
+) -> tuple[RatioEstimate, RatioEstimate]:
+    """Both arms with the larger of their design effects, where requests come in sessions."""
+    wide = equally_clustered((canary, control), (independent[:, CANARY], independent[:, CONTROL]))
+    own = (canary.variance, control.variance)
+    canary, control = (
+        replace(each, variance=np.where(single, variance, each.variance))
+        for each, variance in zip(wide, own, strict=True)
+    )
+    return canary, control
+
+
+def _independent(events: FloatArray, rows: FloatArray) -> FloatArray:
+    """Variance of the share of independent requests, from smoothed counts, shape (n, 2)."""
+    size = np.where(rows > 0, rows, np.nan)
+    smooth = (events + 1.0) / (size + 2.0)
+    return np.asarray(smooth * (1.0 - smooth) / size)
+
+
 def _latency_design_effect(sums: Sums, case: IntArray) -> FloatArray:
     """The larger design effect of latency and of failures over both arms, >= 1; nan unknown."""
-    buckets, moments = sums.buckets[case], sums.latency[:, case]
-    latency = bucket_estimates(METRICS["latency_ms"], buckets)
-    failures = bucket_estimates(METRICS["failure_rate"], buckets)
+    moments = sums.latency[:, case]
+    latency = bucket_estimates(METRICS["latency_ms"], sums.buckets, case)
+    failures = bucket_estimates(METRICS["failure_rate"], sums.buckets, case)
     failed, rows = sums.totals["n_failed"][case], sums.totals["n"][case]
     effects = []
     for arm in (CONTROL, CANARY):
@@ -206,11 +223,16 @@ def _count_test(question: Question, sums: Sums, exact: BoolArray) -> tuple[Float
     state = np.zeros((question.case.size, increments.shape[-1]))
     np.add.at(state, asked[chosen], increments)
     log_e = np.where(exact, log_evalue(state), np.nan)
-    return log_e, np.where(exact, _odds_limit(state, -np.log(question.alpha_lower)), np.nan)
+    threshold = -np.log(question.alpha_lower)
+    # Elsewhere the odds ratio 1 is not excluded, so that no limit is known.
+    harmful = log_e > threshold
+    odds = np.full(question.case.size, np.nan)
+    odds[harmful] = _odds_limit(state[harmful], threshold[harmful])
+    return log_e, odds
 
 
 def _odds_limit(state: FloatArray, threshold: FloatArray) -> FloatArray:
-    """The largest odds ratio all smaller ones of which are excluded; nan where 1 is not.
+    """The largest odds ratio all smaller ones of which are excluded, where 1 is.
 
     The sequence is inverted on the grid of the test: each grid point is priced against those beyond
     it; between grid points its log e-value is interpolated. Only the exclusion of 1 decides.
@@ -243,24 +265,30 @@ def _exact_lower(
     worse = odds * base / (1.0 - base + odds * base)
     seen = events / size
     observed = seen[:, CANARY] - seen[:, CONTROL]
-    harm = np.where(observed > 0, np.fmin(worse - base, observed), worse - base)
+    harm = np.where(observed > 0, np.minimum(worse - base, observed), worse - base)
     return np.where(relative, harm / base, harm)
 
 
 def _rare_upper(
-    question: Question, events: FloatArray, rows: FloatArray, spread: FloatArray
+    question: Question,
+    events: FloatArray,
+    rows: FloatArray,
+    spread: FloatArray,
+    *,
+    where: BoolArray,
 ) -> FloatArray:
     """Upper limit of absolute harm from few events: the canary's upper less control's lower limit.
 
     Both limits are exact Bernoulli confidence sequences at half the error each, on counts divided
-    by the widest design effect; nan for relative harm, which few events cannot bound.
+    by the widest design effect; nan for relative harm, which few events cannot bound, and where it
+    is not asked for.
     """
-    known = (rows > 0) & np.isfinite(spread)
-    effect = np.where(known, spread, 1.0)
-    lower, upper = bernoulli_interval(
-        np.where(known, events, 0.0) / effect,
-        np.where(known, rows, 0.0) / effect,
-        alpha=question.alpha_upper[:, None] / 2.0,
+    known = ((rows > 0) & np.isfinite(spread)).all(axis=1)
+    usable = where & known & ~question.relative
+    k, n = (counts[usable] / spread[usable] for counts in (events, rows))
+    alpha = question.alpha_upper[usable] / 2.0
+    upper = np.full(usable.size, np.nan)
+    upper[usable] = bernoulli_upper(k[:, CANARY], n[:, CANARY], alpha=alpha) - bernoulli_lower(
+        k[:, CONTROL], n[:, CONTROL], alpha=alpha
     )
-    usable = known.all(axis=1) & ~question.relative
-    return np.where(usable, upper[:, CANARY] - lower[:, CONTROL], np.nan)
+    return upper

@@ -12,13 +12,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from optimizer.aggregates import (
     CLUSTER_FIELDS,
     CLUSTERS,
     HISTOGRAM,
     N_CLUSTERS,
-    unpack_clusters,
+    unpack_cluster_frame,
     unpack_histograms,
 )
 from optimizer.allocation import SliceName
@@ -26,6 +27,7 @@ from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
 from optimizer.errors import DataError
 from optimizer.judge.case import Case
 from optimizer.metrics import GRAIN_S, ceil_s
+from optimizer.statistics.clusters import effective_clusters
 from optimizer.statistics.quantiles import bucket_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,6 +37,8 @@ BoolArray = npt.NDArray[np.bool_]
 CONTROL: Final = 0
 CANARY: Final = 1
 NEVER: Final = np.iinfo(np.int64).max
+ROWS_AT_ONCE: Final = 128
+"""Rows whose hash buckets are unpacked at once: about 1 MB."""
 
 _SUMMED: Final = ("n", "n_failed", "n_fallback", "n_units", "n_latency", "n_cost", "n_quality")
 _MIDDLES: Final = np.asarray(EDGES)[: LAST_BUCKET + 1] / np.sqrt(RATIO)
@@ -60,6 +64,8 @@ class Sums:
 
     totals, mature: name -> shape (N, 2), all windows and those whose labels are mature; buckets,
     mature_buckets: shape (N, 2, len(CLUSTER_FIELDS), N_CLUSTERS), nan where they could not be read;
+    clusters: how many the buckets of requests are worth, shape (N, 2); dispersion: variance over
+    mean of requests per bucket, at least 1, nan if unknown, shape (N, 2);
     latency: count, sum and sum of squares of latency, ms, shape (3, N, 2); stage_n: requests since
     the stage began, shape (N, 2); foreign: rows of other arms in these slices, shape (N,); span_h:
     hours from the first window to the last, shape (N,).
@@ -69,6 +75,8 @@ class Sums:
     mature: Mapping[str, FloatArray]
     buckets: FloatArray
     mature_buckets: FloatArray
+    clusters: IntArray
+    dispersion: FloatArray
     latency: FloatArray
     stage_n: FloatArray
     foreign: IntArray
@@ -117,11 +125,14 @@ def collect(
     np.minimum.at(first, rows.case, rows.start_s)
     np.maximum.at(last, rows.case, rows.start_s + GRAIN_S)
     everything, mature = _buckets(rows, size)
+    requests = everything[:, :, CLUSTER_FIELDS.index("n")]
     return Sums(
         totals={name: rows.sum(rows.counts[name], size) for name in rows.counts},
         mature={name: rows.sum(rows.counts[name], size, rows.mature) for name in rows.counts},
         buckets=everything,
         mature_buckets=mature,
+        clusters=effective_clusters(requests),
+        dispersion=_dispersion(requests),
         latency=_latency(rows, size),
         stage_n=rows.sum(rows.counts["n"], size, stage),
         foreign=foreign,
@@ -130,12 +141,14 @@ def collect(
     )
 
 
-def threshold_bucket(threshold_ms: float | None) -> int:
-    """The bucket whose upper edge is the threshold, snapped upward by at most 2 %.
+def threshold_buckets(thresholds_ms: Sequence[float | None]) -> IntArray:
+    """The buckets whose upper edges are the thresholds, snapped upward by at most 2 %.
 
-    Values in later buckets exceed it, exactly; ``LAST_BUCKET`` where there is no threshold.
+    Values in later buckets exceed them, exactly; ``LAST_BUCKET`` where there is no threshold.
     """
-    return LAST_BUCKET if threshold_ms is None else int(bucket_of(threshold_ms))
+    known = np.array([threshold is not None for threshold in thresholds_ms], dtype=bool)
+    given = bucket_of([threshold or 0.0 for threshold in thresholds_ms])
+    return np.where(known, given, LAST_BUCKET).astype(np.int64)
 
 
 def _start_s(moment: datetime | None) -> int:
@@ -181,7 +194,7 @@ def _select(
         latencies=unpack_histograms(grains[HISTOGRAM].to_numpy()[known].tolist()),
         clusters=grains[CLUSTERS].to_numpy()[known],
     )
-    limit = np.array([threshold_bucket(each.latency_threshold_ms) for each in decisions])
+    limit = threshold_buckets([each.latency_threshold_ms for each in decisions])
     # Without a threshold no request counts as timed: nothing is known, which is not "none slow".
     timed = np.array([each.latency_threshold_ms is not None for each in decisions])[case]
     counts["n_slow"] = np.where(timed, counts["n_failed"] + _above(rows, limit), 0)
@@ -212,22 +225,39 @@ def _buckets(rows: _Rows, cases: int) -> tuple[FloatArray, FloatArray]:
     """Hash buckets of all windows and of mature ones, each (cases, 2, fields, buckets)."""
     shape = (len(CLUSTER_FIELDS), N_CLUSTERS)
     # Young rows and mature ones are added up apart, so that each is read and added once.
-    sums = np.zeros((2, 2 * cases, *shape))
-    places = zip(rows.mature.astype(np.int64), rows.case * 2 + rows.arm, strict=True)
-    for code, (age, cell) in zip(rows.clusters, places, strict=True):
-        if code:
-            sums[age, cell] += _readable(code)
+    sums = np.zeros((2 * 2 * cases, len(CLUSTER_FIELDS) * N_CLUSTERS))
+    place = (rows.mature.astype(np.int64) * cases + rows.case) * 2 + rows.arm
+    for start in range(0, place.size, ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        cells = _readable(rows.clusters[part])
+        owners, owner = np.unique(place[part], return_inverse=True)
+        adding = sparse.csr_array((np.ones(owner.size), (owner, np.arange(owner.size))))
+        sums[owners] += adding @ cells.reshape(owner.size, -1)
     young, mature = sums.reshape(2, cases, 2, *shape)
     young += mature
     return young, mature
 
 
-def _readable(code: bytes) -> IntArray | float:
-    """The row's hash buckets; nan where they are corrupt: nothing is concluded from them."""
+def _readable(codes: npt.NDArray[np.object_]) -> FloatArray:
+    """Rows' hash buckets; nan where they are corrupt: nothing is concluded from them."""
     try:
-        return unpack_clusters(code)
+        return unpack_cluster_frame(codes.tolist()).astype(np.float64)
     except DataError:
-        return np.nan
+        if codes.size == 1:
+            return np.full((1, len(CLUSTER_FIELDS), N_CLUSTERS), np.nan)
+        middle = codes.size // 2
+        return np.concatenate([_readable(codes[:middle]), _readable(codes[middle:])])
+
+
+def _dispersion(requests: FloatArray) -> FloatArray:
+    """Variance over mean of requests, shape (cases, 2, buckets), at least 1; shape (cases, 2).
+
+    It is the mean square of a unit's requests over their mean: the design effect of requests that
+    agree wholly within a unit, hence a bound on any other.
+    """
+    mean = requests.mean(axis=-1)
+    spread = requests.var(axis=-1, ddof=1) / np.where(mean > 0, mean, np.nan)
+    return np.asarray(np.maximum(spread, 1.0))
 
 
 def _windows(rows: _Rows) -> Windows:

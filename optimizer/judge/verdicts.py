@@ -10,22 +10,22 @@ sick control holds it only where there is no good way on either: the canary brea
 is worse in something else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import log
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
 from optimizer.errors import DataError
-from optimizer.evidence import Check, DecisionId, Outcome, Reason, Verdict
+from optimizer.evidence import Check, DecisionId, Outcome, Reason, Spent, Verdict
 from optimizer.judge.case import Case
 from optimizer.judge.checks import BROKEN, checks, combine
 from optimizer.judge.health import SRM_ALARM, Health, examine
-from optimizer.judge.means import FIELD, PROMOTE_CLUSTERS
+from optimizer.judge.means import PROMOTE_CLUSTERS
 from optimizer.judge.sums import CANARY, CONTROL, Sums, collect
 from optimizer.judge.wording import stale, subject
 
@@ -35,10 +35,12 @@ CASES_AT_ONCE: Final = 1_000
 HEALTH: Final = "health"
 """Role of checks on the data themselves."""
 
+LOG_SRM_ALARM: Final = log(SRM_ALARM)
+
 _URGENT: Final = "every guardrail holds, and an urgent change needs no gain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Facts:
     """What is known of one case."""
 
@@ -46,6 +48,7 @@ class _Facts:
     now: datetime
     data_until: datetime
     required: tuple[Check, ...]
+    spent: tuple[Spent, ...]
     rows: tuple[int, int]
     stage_rows: int
     clusters: int
@@ -74,11 +77,18 @@ class _Finding:
 
 
 def judge(
-    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+    cases: Sequence[Case],
+    grains: pd.DataFrame,
+    *,
+    now: datetime,
+    data_until: datetime,
+    looking: bool = True,
 ) -> dict[DecisionId, Verdict]:
     """One verdict for each case, from the 5-minute grains of its control and canary slices.
 
-    Anytime-valid: it may be asked at every look, and needs nothing of earlier ones.
+    It may be asked as often as one likes. A case with a plan takes one of its planned looks where
+    ``looking`` and the data end later than at the look before; what its looks have spent comes with
+    the case and goes on with the verdict. All other tests hold at every look and keep no state.
 
     Args:
         cases: at most one a target.
@@ -86,6 +96,8 @@ def judge(
             canary; more targets, slices or older windows are ignored.
         now: the time of this look, aware UTC.
         data_until: end of the newest complete window, aware UTC; later windows are ignored.
+        looking: whether planned looks may be taken: by the hourly run, not by the guard, which
+            looks far more often.
 
     Raises:
         DataError: grains lack a column.
@@ -102,19 +114,24 @@ def judge(
     for start in range(0, len(cases), CASES_AT_ONCE):
         part = cases[start : start + CASES_AT_ONCE]
         rows = grains.iloc[np.flatnonzero((owner >= start) & (owner < start + len(part)))]
-        for verdict in _part(part, rows, now=now, data_until=data_until):
+        for verdict in _part(part, rows, now=now, data_until=data_until, looking=looking):
             verdicts[verdict.decision_id] = verdict
     return verdicts
 
 
 def _part(
-    cases: Sequence[Case], grains: pd.DataFrame, *, now: datetime, data_until: datetime
+    cases: Sequence[Case],
+    grains: pd.DataFrame,
+    *,
+    now: datetime,
+    data_until: datetime,
+    looking: bool,
 ) -> list[Verdict]:
     """Verdicts; a case whose numbers break the arithmetic is cut out by halving."""
     try:
         sums = collect(cases, grains, now=now, data_until=data_until)
         health = examine(cases, sums, data_until)
-        required = checks(cases, sums)
+        required = checks(cases, sums, until=data_until, looking=looking)
     except BROKEN as error:
         if len(cases) == 1:
             return [_unusable(cases[0], error, now, data_until)]
@@ -122,43 +139,34 @@ def _part(
         return [
             verdict
             for half in (cases[:middle], cases[middle:])
-            for verdict in _part(half, grains, now=now, data_until=data_until)
+            for verdict in _part(half, grains, now=now, data_until=data_until, looking=looking)
         ]
-    clusters = np.count_nonzero(sums.buckets[:, :, FIELD["n"]] > 0, axis=-1).min(axis=1)
-    return [
-        _verdict(
-            _facts(case, position, sums, health, required[position], clusters, now, data_until)
-        )
-        for position, case in enumerate(cases)
-    ]
+    return [_verdict(facts) for facts in _facts(cases, sums, health, required, (now, data_until))]
 
 
-def _facts(  # noqa: PLR0917 - the arrays meet the objects here
-    case: Case,
-    position: int,
+def _facts(
+    cases: Sequence[Case],
     sums: Sums,
     health: Health,
-    required: tuple[Check, ...],
-    clusters: npt.NDArray[np.int64],
-    now: datetime,
-    data_until: datetime,
-) -> _Facts:
-    rows = sums.totals["n"][position]
-    return _Facts(
-        case=case,
-        now=now,
-        data_until=data_until,
-        required=required,
-        rows=(int(rows[CONTROL]), int(rows[CANARY])),
-        stage_rows=int(sums.stage_n[position].min()),
-        clusters=int(clusters[position]),
-        foreign=int(sums.foreign[position]),
-        srm_log_e=float(health.srm_log_e[position]),
-        circuit=int(health.circuit[position]),
-        sick=bool(health.sick[position]),
-        control_failing=float(health.control_failing[position]),
-        canary_sick=bool(health.canary_sick[position]),
+    required: Sequence[tuple[tuple[Check, ...], tuple[Spent, ...]]],
+    times: tuple[datetime, datetime],
+) -> Iterator[_Facts]:
+    """What is known of each case; times: of this look, and the end of the data."""
+    columns = (
+        sums.totals["n"].astype(np.int64),
+        sums.stage_n.min(axis=1).astype(np.int64),
+        sums.clusters.min(axis=1),
+        sums.foreign,
+        health.srm_log_e,
+        health.circuit,
+        health.sick,
+        health.control_failing,
+        health.canary_sick,
     )
+    for case, (own, spent), rows, *figures in zip(
+        cases, required, *(column.tolist() for column in columns), strict=True
+    ):
+        yield _Facts(case, *times, own, spent, (rows[CONTROL], rows[CANARY]), *figures)
 
 
 def _verdict(facts: _Facts) -> Verdict:
@@ -177,6 +185,7 @@ def _verdict(facts: _Facts) -> Verdict:
         n_canary=facts.rows[CANARY],
         n_control=facts.rows[CONTROL],
         data_until=facts.data_until,
+        spent=facts.spent if facts.case.plan is not None else (),
         page=facts.stuck or any(each.reason is Reason.NON_FINITE for each in facts.required),
     )
 
@@ -201,7 +210,7 @@ def _unhealthy(facts: _Facts) -> _Finding | None:
     if facts.now - facts.data_until > policy.data_lag_max:
         clause = stale(facts.data_until, facts.now, policy.data_lag_max)
         return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.STALE, clause=clause)
-    if facts.srm_log_e >= np.log(SRM_ALARM):
+    if facts.srm_log_e >= LOG_SRM_ALARM:
         clause = f"sessions are not split as planned (log e-value {facts.srm_log_e:.1f})"
         return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.SRM, clause=clause)
     if facts.stuck:
@@ -255,14 +264,14 @@ def _required(facts: _Facts) -> _Finding:
 
 def _health_checks(facts: _Facts) -> tuple[Check, ...]:
     """The state of the data, for the evidence page."""
-    broken = facts.srm_log_e >= np.log(SRM_ALARM)
+    broken = facts.srm_log_e >= LOG_SRM_ALARM
     split = Check(
         metric="sample_ratio",
         role=HEALTH,
         outcome=Outcome.INCONCLUSIVE if broken else Outcome.PASS,
         reason=Reason.SRM if broken else Reason.NONE,
         method="beta-binomial e-process on units",
-        detail=f"log e-value {facts.srm_log_e:.2f}, alarm at {np.log(SRM_ALARM):.2f}",
+        detail=f"log e-value {facts.srm_log_e:.2f}, alarm at {LOG_SRM_ALARM:.2f}",
     )
     control = Check(
         metric="control",
@@ -294,5 +303,6 @@ def _unusable(case: Case, error: Exception, now: datetime, data_until: datetime)
         reason=Reason.NON_FINITE,
         sentence=f"{subject(case)}: the numbers are unusable: {error}",
         data_until=data_until,
+        spent=case.spent,
         page=True,
     )

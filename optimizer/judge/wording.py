@@ -9,6 +9,7 @@ from optimizer.metrics import METRICS, Direction, MetricKind
 _WHY = {
     Reason.NO_ROWS: "no data yet",
     Reason.MIN_SAMPLE: "too few requests",
+    Reason.BETWEEN_LOOKS: "no harm seen, to be decided at a planned look",
     Reason.MIN_CLUSTERS: "too few independent sessions",
     Reason.MIN_EVENTS: "too few events to bound the harm",
     Reason.LABELS_IMMATURE: "the labels are not old enough",

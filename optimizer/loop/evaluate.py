@@ -110,7 +110,7 @@ def assess(
     ]
     gone = {d.id: why for d in in_flight if (why := equipment.departed(d))}
     present = [_within_stages(equipment, d) for d in in_flight if d.id not in gone]
-    verdicts = _verdicts(equipment, present, now=acting.now, as_of=as_of)
+    verdicts = _verdicts(equipment, present, now=acting.now, as_of=as_of, looking=not guard_only)
     pauses = equipment.ledger.effects.paused()
     spent = _exploration(equipment, present, as_of)
     steps = {
@@ -179,7 +179,12 @@ def _leave(decision: Decision, why: str, *, guard_only: bool) -> Step:
 
 
 def _verdicts(
-    equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, as_of: datetime
+    equipment: Equipment,
+    decisions: Sequence[Decision],
+    *,
+    now: datetime,
+    as_of: datetime,
+    looking: bool,
 ) -> dict[DecisionId, Verdict]:
     judged = [d for d in decisions if d.state in TRAFFIC and d.evidence_from is not None]
     if not judged:
@@ -191,33 +196,45 @@ def _verdicts(
     found: dict[DecisionId, Verdict] = {}
     for moment, group in groups.items():
         try:
-            found |= _judge(equipment, group, now=now, until=moment)
+            found |= _judge(equipment, group, now=now, until=moment, looking=looking)
         except DataError:
             for decision in group:
-                found |= _judge_alone(equipment, decision, now=now, until=moment)
+                found |= _judge_alone(equipment, decision, now=now, until=moment, looking=looking)
     return found
 
 
 def _judge_alone(
-    equipment: Equipment, decision: Decision, *, now: datetime, until: datetime
+    equipment: Equipment, decision: Decision, *, now: datetime, until: datetime, looking: bool
 ) -> dict[DecisionId, Verdict]:
     """The verdict on one decision; none where its data contradict themselves: it is held."""
     try:
-        return _judge(equipment, [decision], now=now, until=until)
+        return _judge(equipment, [decision], now=now, until=until, looking=looking)
     except DataError as error:
         _LOG.error("%s of %s cannot be judged: %s", decision.id, decision.target, error)
         return {}
 
 
 def _judge(
-    equipment: Equipment, decisions: Sequence[Decision], *, now: datetime, until: datetime
+    equipment: Equipment,
+    decisions: Sequence[Decision],
+    *,
+    now: datetime,
+    until: datetime,
+    looking: bool,
 ) -> dict[DecisionId, Verdict]:
     anchors = equipment.ledger.decisions.anchors()
+    spent = equipment.ledger.decisions.spent([decision.id for decision in decisions])
     cases = [
-        Case(decision=d, policy=equipment.policies[d.target], anchors=anchors) for d in decisions
+        Case(
+            decision=decision,
+            policy=equipment.policies[decision.target],
+            spent=spent.get(decision.id, ()),
+            anchors=anchors,
+        )
+        for decision in decisions
     ]
     grains = grains_for(equipment, decisions, until)
-    return judge(cases, grains, now=now, data_until=until)
+    return judge(cases, grains, now=now, data_until=until, looking=looking)
 
 
 def record_looks(

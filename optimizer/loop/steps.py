@@ -54,9 +54,9 @@ def tick(
                 guard_only=guard_only or withheld,
                 decisions=[decision],
             )
+            record_looks(equipment, found, acting=acting)
             if not found or not found[0].is_due:
                 return found[0] if found else _ended(decision, done)
-            record_looks(equipment, found, acting=acting)
             after = carry_out(equipment, found[0], acting=acting, as_of=as_of, lease=lease)
             return replace(found[0], decision=after)
     finally:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State
-from optimizer.evidence import Anchor, DecisionId, Insight, Past, Proposal, Verdict
+from optimizer.evidence import Anchor, DecisionId, Insight, Past, Proposal, Spent, Verdict
 from optimizer.ports.intake_store import AggregateStore, IntakeStore
 from optimizer.ports.sources import Json
 
@@ -114,7 +114,15 @@ class DecisionStore(Protocol):
         ...
 
     def add_look(self, look: Look) -> None:
-        """Store a look; one per decision and time."""
+        """Store a look, one per decision and time, and what planned looks have spent.
+
+        Of the latter the newest stays, by the end of its data: a run that comes late takes nothing
+        back.
+        """
+        ...
+
+    def spent(self, decisions: Sequence[DecisionId]) -> Mapping[DecisionId, tuple[Spent, ...]]:
+        """What the planned looks of those decisions have spent; none without a look."""
         ...
 
     def looks(self, decision_id: DecisionId) -> Sequence[Look]:

@@ -155,6 +155,18 @@ class PolicySettings(Section):
     data_lag_max: Duration | None = Field(
         default=None, description="Age of the newest complete window beyond which data are stale."
     )
+    control_ratio: float | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Control requests to one of the canary; above 1 only where no metric depends "
+        "on an arm's own share of traffic.",
+    )
+    blip_tolerance: bool | None = Field(
+        default=None,
+        description="Roll back at a planned look only if the next one confirms it, or if it is "
+        "clear by itself; failures in plenty are still caught by the guard.",
+    )
     adopt_drift: bool | None = Field(
         default=None,
         description="Take over a split that someone set by hand at the gateway, instead of "

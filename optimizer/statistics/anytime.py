@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import special
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 # The bet may not exceed this, so that psi(lambda) stays finite (eq. 15 of the source uses 1/2).
 LARGEST_BET: Final = 0.5
@@ -178,6 +179,43 @@ def bernoulli_interval(
         >>> [round(float(limit), 5) for limit in lower], [round(float(limit), 5) for limit in upper]
         ([0.0, 0.92076], [0.10464, 0.97128])
     """
+    return bernoulli_lower(k, n, alpha=alpha), bernoulli_upper(k, n, alpha=alpha)
+
+
+def bernoulli_lower(k: npt.ArrayLike, n: npt.ArrayLike, *, alpha: npt.ArrayLike) -> FloatArray:
+    """The lower limit of :func:`bernoulli_interval` alone."""
+    rate, failures, units, error = _counted(k, n, alpha)
+    return _last_rejected(np.zeros_like(rate), rate, failures, units, error)
+
+
+def bernoulli_upper(k: npt.ArrayLike, n: npt.ArrayLike, *, alpha: npt.ArrayLike) -> FloatArray:
+    """The upper limit of :func:`bernoulli_interval` alone."""
+    rate, failures, units, error = _counted(k, n, alpha)
+    return _last_rejected(np.ones_like(rate), rate, failures, units, error)
+
+
+def bernoulli_exceeds(
+    k: npt.ArrayLike, n: npt.ArrayLike, chance: npt.ArrayLike, *, alpha: npt.ArrayLike
+) -> BoolArray:
+    """Whether the lower limit of :func:`bernoulli_interval` lies above a chance.
+
+    One evaluation instead of an inversion. Arguments as there; chance lies in [0, 1].
+
+    Examples:
+        >>> lower, _ = bernoulli_interval(950, 1000, alpha=0.05)
+        >>> bernoulli_exceeds(950, 1000, [float(lower) - 1e-9, float(lower) + 1e-9], alpha=0.05)
+        array([ True, False])
+    """
+    rate, failures, units, error = _counted(k, n, alpha)
+    claimed = np.asarray(chance, dtype=np.float64)
+    mixture = _mixture(failures, units)
+    return np.asarray((rate > claimed) & ~_accepted(claimed, failures, units, mixture, error))
+
+
+def _counted(
+    k: npt.ArrayLike, n: npt.ArrayLike, alpha: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Rate, failures, units and error, broadcast and checked; 1/2 is the rate of no units."""
     failures, units, error = np.broadcast_arrays(
         np.asarray(k, dtype=np.float64),
         np.asarray(n, dtype=np.float64),
@@ -186,10 +224,7 @@ def bernoulli_interval(
     if not np.all((failures >= 0) & (failures <= units) & (error > 0) & (error < 1)):
         raise ValueError("0 <= k <= n and alpha in (0, 1) are required")
     rate = np.divide(failures, units, out=np.full(failures.shape, 0.5), where=units > 0)
-    return (
-        _last_rejected(np.zeros_like(rate), rate, failures, units, error),
-        _last_rejected(np.ones_like(rate), rate, failures, units, error),
-    )
+    return rate, failures, units, error
 
 
 def _before(sums: FloatArray) -> FloatArray:
@@ -201,19 +236,24 @@ def _last_rejected(
     outside: FloatArray, inside: FloatArray, k: FloatArray, n: FloatArray, alpha: FloatArray
 ) -> FloatArray:
     """The rejected chance nearest to the accepted set; the edge itself where it is accepted."""
-    edge_accepted = _accepted(outside, k, n, alpha)
+    mixture = _mixture(k, n)
+    edge_accepted = _accepted(outside, k, n, mixture, alpha)
     rejected, accepted = outside.copy(), inside.copy()
     for _ in range(HALVINGS):
         middle = 0.5 * (rejected + accepted)
-        inner = _accepted(middle, k, n, alpha)
+        inner = _accepted(middle, k, n, mixture, alpha)
         accepted = np.where(inner, middle, accepted)
         rejected = np.where(inner, rejected, middle)
     return np.where(edge_accepted, outside, rejected)
 
 
+def _mixture(k: FloatArray, n: FloatArray) -> FloatArray:
+    """Log likelihood of the counts' order, mixed over the prior of the chance."""
+    return np.asarray(special.betaln(0.5 + k, 0.5 + n - k) - special.betaln(0.5, 0.5))
+
+
 def _accepted(
-    p: FloatArray, k: FloatArray, n: FloatArray, alpha: FloatArray
-) -> npt.NDArray[np.bool_]:
-    mixture = special.betaln(0.5 + k, 0.5 + n - k) - special.betaln(0.5, 0.5)
+    p: FloatArray, k: FloatArray, n: FloatArray, mixture: FloatArray, alpha: FloatArray
+) -> BoolArray:
     log_evalue = mixture - special.xlogy(k, p) - special.xlog1py(n - k, -p)
     return np.asarray(log_evalue < -np.log(alpha))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from optimizer.aggregates import HISTOGRAM, SUMS, pack_histogram, unpack_histograms
 from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
-from optimizer.metrics import HOUR_S
+from optimizer.metrics import HOUR_S, METRICS
 from optimizer.statistics.planning import wilson_interval
 from optimizer.statistics.quantiles import lower_edge, upper_edge
 
@@ -255,6 +255,21 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """The ratio, nan where the denominator is not above 0."""
     safe = np.where(denominator > 0, denominator, np.nan)
     return np.asarray(numerator / safe)
+
+
+def measured_shares(hours: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
+    """The share of requests in which a metric is known, by target and metric; no traffic, no entry.
+
+    ``hours`` holds the rows that count: of one arm a target, and old enough for their labels.
+    """
+    sums = pooled(hours, ("target",), latency=False).frame.set_index("target")
+    sums["n_timed"] = sums["n_latency"] + sums["n_failed"]
+    return {
+        str(target): {
+            metric.name: float(row[metric.denominator] / row["n"]) for metric in METRICS.values()
+        }
+        for target, row in sums[sums["n"] > 0].to_dict("index").items()
+    }
 
 
 def requests_per_hour(

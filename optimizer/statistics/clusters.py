@@ -6,12 +6,12 @@ here: scaling a metric by any positive constant changes no z; a variance that is
 too few clusters, is nan, and so is all that follows from it. It never becomes certainty.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -33,7 +33,8 @@ class RatioEstimate:
     Attributes:
         value: the ratio, in the metric's unit; nan where the denominator is zero.
         variance: squared standard error, in the unit squared; nan where it cannot be trusted.
-        clusters: independent clusters (or rows) that carry any of the denominator, G.
+        clusters: independent clusters (or rows) that the denominator is worth, G: as many of equal
+            size.
     """
 
     value: FloatArray
@@ -73,8 +74,8 @@ def bucket_ratio(
         min_clusters: clusters below which the variance is nan.
 
     Returns:
-        Estimate of shape (...); value nan where all x are zero, variance nan for fewer than
-        min_clusters buckets with x > 0, or without any spread.
+        Estimate of shape (...); value nan where all x are zero, variance nan where the buckets are
+        worth fewer than min_clusters, or without any spread.
 
     References:
         Deng, Knoblich and Lu (2018). Applying the delta method in metric analytics. arXiv
@@ -89,13 +90,32 @@ def bucket_ratio(
         np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64)
     )
     total = denominator.sum(axis=-1)
-    clusters = np.count_nonzero(denominator > 0, axis=-1)
+    filled, clusters = np.count_nonzero(denominator > 0, axis=-1), effective_clusters(denominator)
     value = _divide(numerator.sum(axis=-1), total)
     squares = ((numerator - value[..., None] * denominator) ** 2).sum(axis=-1)
     spread = squares > ROUNDING * (numerator**2).sum(axis=-1)
-    g = np.where((clusters >= max(min_clusters, 2)) & spread, clusters, np.nan)
+    g = np.where((clusters >= max(min_clusters, 2)) & spread, filled, np.nan)
     variance = _divide(g / (g - 1.0) * squares, total**2)
     return RatioEstimate(value=value, variance=variance, clusters=np.asarray(clusters))
+
+
+def effective_clusters(x: npt.ArrayLike) -> IntArray:
+    """How many clusters of equal size unequal ones are worth, shape (...) from (..., B).
+
+    A few large units fill many buckets a little and few ones a lot: their number says nothing of
+    how well a variance over them is known.
+
+    References:
+        Kish (1965). Survey Sampling: ``sum(x) ** 2 / sum(x ** 2)``, rounded down.
+
+    Examples:
+        >>> effective_clusters([[5.0, 5.0, 5.0, 0.0], [97.0, 1.0, 1.0, 1.0]]).tolist()
+        [3, 1]
+    """
+    size = np.asarray(x, dtype=np.float64)
+    worth = _divide(size.sum(axis=-1) ** 2, (size**2).sum(axis=-1))
+    # Rounding must not take one of equal clusters away.
+    return np.asarray(np.nan_to_num(np.floor(worth * (1.0 + 1e-12))), dtype=np.int64)
 
 
 def row_mean(
@@ -185,13 +205,24 @@ def harm(
         raise ValueError("harm_sign is +1 or -1 and margins are zero or more")
     h = 1.0 + sign * tolerated
     value = sign * (canary.value - h * control.value) - allowance
-    variance_e, variance_c = canary.variance, h**2 * control.variance
+    variance, df = welch(canary, control, h)
+    t = value / np.sqrt(variance)
+    return Difference(value=value, variance=variance, df=df, t=t, z=t_to_z(t, df))
+
+
+def welch(
+    canary: RatioEstimate, control: RatioEstimate, h: npt.ArrayLike = 1.0
+) -> tuple[FloatArray, FloatArray]:
+    """Variance of ``R_e - h R_c`` and its degrees of freedom, the broadcast shape; nan if unknown.
+
+    References:
+        As :func:`harm`.
+    """
+    variance_e, variance_c = canary.variance, np.asarray(h) ** 2 * control.variance
     variance = variance_e + variance_c
     spread_e = _divide(variance_e**2, np.asarray(canary.clusters - 1.0))
     spread_c = _divide(variance_c**2, np.asarray(control.clusters - 1.0))
-    df = _divide(variance**2, spread_e + spread_c)
-    t = value / np.sqrt(variance)
-    return Difference(value=value, variance=variance, df=df, t=t, z=t_to_z(t, df))
+    return variance, _divide(variance**2, spread_e + spread_c)
 
 
 def relative_lift(canary: RatioEstimate, control: RatioEstimate) -> Difference:
@@ -247,8 +278,8 @@ def t_to_z(t: npt.ArrayLike, df: npt.ArrayLike) -> FloatArray:
     """
     deviate = np.asarray(t, dtype=np.float64)
     # The tail is taken on the far side, where it keeps its precision.
-    tail: FloatArray = np.asarray(stats.t.sf(np.abs(deviate), np.asarray(df, dtype=np.float64)))
-    z: FloatArray = np.asarray(stats.norm.isf(np.maximum(tail, SMALLEST_P)))
+    tail: FloatArray = special.stdtr(np.asarray(df, dtype=np.float64), -np.abs(deviate))
+    z: FloatArray = -special.ndtri(np.maximum(tail, SMALLEST_P))
     return np.copysign(z, deviate)
 
 
@@ -272,6 +303,40 @@ def design_effect(clustered: RatioEstimate, independent: RatioEstimate) -> Float
         10.29
     """
     return clustered.variance / independent.variance
+
+
+def equally_clustered(
+    arms: tuple[RatioEstimate, RatioEstimate], independent: tuple[FloatArray, FloatArray]
+) -> tuple[RatioEstimate, RatioEstimate]:
+    """Both arms with the larger of their design effects.
+
+    An arm that happens to look good has few failures from few sessions, and so the smaller variance
+    as well: proofs that it is good err more often than they may. Design effects of arms that serve
+    a random split of the same sessions are alike; the larger is the safe one.
+
+    Args:
+        arms: two estimates of one shape (...).
+        independent: what their variances were if requests were independent, same shape.
+
+    References:
+        Kish (1965). Survey Sampling, for the design effect. The size of the error was measured:
+        5.8 % of promotions at a nominal 5 % at 200 requests an hour (``python -m bench canary``).
+
+    Examples:
+        >>> one = RatioEstimate(value=np.array(0.1), variance=np.array(0.02),
+        ...                     clusters=np.array(50))
+        >>> other = RatioEstimate(value=np.array(0.2), variance=np.array(0.03),
+        ...                       clusters=np.array(50))
+        >>> made = equally_clustered((one, other), (np.array(0.01), np.array(0.02)))
+        >>> [float(each.variance) for each in made]
+        [0.02, 0.04]
+    """
+    effect = np.maximum(*(arm.variance / each for arm, each in zip(arms, independent, strict=True)))
+    first, second = (
+        replace(arm, variance=np.asarray(effect * each))
+        for arm, each in zip(arms, independent, strict=True)
+    )
+    return first, second
 
 
 def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -30,8 +30,10 @@ PRIOR_FAILURES: Final = 16.0
 SRM_CONCENTRATION: Final = 1000.0
 # Keeps the logarithm finite; the e-value is far below 1 where it acts.
 SMALLEST_TAIL: Final = 1e-300
-# Terms of the hypergeometric sums held in memory at once, about 8 MB an array.
-TERMS_AT_ONCE: Final = 1_000_000
+# Terms of the hypergeometric sums held in memory at once, about 256 kB an array.
+TERMS_AT_ONCE: Final = 32_768
+# Powers of psi up to this logarithm, and their inverses, stay well within the range of doubles.
+LARGEST_LOG: Final = 600.0
 
 
 class Side(Enum):
@@ -186,8 +188,7 @@ def exact_increments(
     failures_e, size_e, failures_c, size_c = _windows(k_e, n_e, k_c, n_c)
     log_psi = np.log(odds_ratios(side))
     cases = np.stack([failures_e + failures_c, size_e, size_c], axis=-1).reshape(-1, 3)
-    distinct, which = np.unique(cases, axis=0, return_inverse=True)
-    price = _log_mean_power(distinct, log_psi)[which.reshape(-1)]
+    price = _log_mean_power(cases, log_psi)
     return np.asarray(
         failures_e[..., None] * log_psi - price.reshape(*failures_e.shape, log_psi.size)
     )
@@ -337,34 +338,63 @@ def _log_mean_power(cases: FloatArray, log_psi: FloatArray) -> FloatArray:
     Cases are taken in blocks of similar support, so memory stays bounded however many there are.
     """
     failures, size_e, size_c = cases.T
-    lowest = np.maximum(0.0, failures - size_c)
-    length = np.minimum(failures, size_e) - lowest + 1.0
-    order = np.argsort(-length, kind="stable")
+    length = np.minimum(failures, size_e) - np.maximum(0.0, failures - size_c) + 1.0
+    reach = 0.5 * float(np.ptp(np.append(log_psi, 0.0)))
+    short = length * reach <= LARGEST_LOG
     price = np.zeros((len(cases), log_psi.size))
-    start = 0
-    while start < len(cases):
-        width = int(length[order[start]])
-        rows = order[start : start + max(1, TERMS_AT_ONCE // width)]
-        start += rows.size
-        offset = np.arange(width, dtype=np.float64)
-        j = lowest[rows, None] + np.minimum(offset, length[rows, None] - 1.0)
-        log_weight = _log_hypergeometric(
-            j, failures[rows, None], size_e[rows, None], size_c[rows, None]
-        )
-        log_weight[offset >= length[rows, None]] = -np.inf
-        total = special.logsumexp(log_weight, axis=-1)
-        for column, step in enumerate(log_psi):
-            price[rows, column] = special.logsumexp(log_weight + j * step, axis=-1) - total
+    for chosen, method in ((short, _by_polynomial), (~short, _by_logarithms)):
+        order = np.flatnonzero(chosen)[np.argsort(-length[chosen], kind="stable")]
+        while order.size:
+            width = int(length[order[0]])
+            rows, order = np.split(order, [max(1, TERMS_AT_ONCE // width)])
+            price[rows] = method(cases[rows], log_psi, width)
     return price
 
 
-def _log_hypergeometric(
-    j: FloatArray, failures: FloatArray, size_e: FloatArray, size_c: FloatArray
-) -> FloatArray:
-    """Log probability of j canary failures, up to a constant of the case."""
-    return np.asarray(
-        -special.gammaln(j + 1.0)
-        - special.gammaln(size_e - j + 1.0)
-        - special.gammaln(failures - j + 1.0)
-        - special.gammaln(size_c - failures + j + 1.0)
+def _by_polynomial(cases: FloatArray, log_psi: FloatArray, width: int) -> FloatArray:
+    """The same for supports of at most ``width`` values: polynomials in psi, by Horner's scheme.
+
+    Weights are tilted to the middle of the grid, so that what is left of psi is small, and taken
+    relative to the largest. A case's price does not depend on the others: their longer supports
+    only add leading zeros to its polynomial.
+    """
+    failures, size_e, size_c = (column[:, None] for column in cases.T)
+    lowest = np.maximum(0.0, failures - size_c)
+    # The last column is psi = 1, whose sum all others are divided by.
+    grid = np.append(log_psi, 0.0)
+    middle = 0.5 * (grid.min() + grid.max())
+    j = lowest + np.arange(width - 1, dtype=np.float64)
+    # The ratio of one weight to the one before; 0 ends the support.
+    ratio = np.maximum((failures - j) * (size_e - j), 0.0)
+    ratio /= (j + 1.0) * (size_c - failures + j + 1.0)
+    with np.errstate(divide="ignore"):
+        log_weight = np.cumsum(np.log(ratio) + middle, axis=1)
+    log_weight = np.concatenate([np.zeros_like(lowest), log_weight], axis=1)
+    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    total = np.zeros((len(cases), grid.size))
+    factor = np.exp(grid - middle)
+    for term in weight.T[::-1]:
+        total *= factor
+        total += term[:, None]
+    log_total = np.log(total)
+    return np.asarray(log_total[:, :-1] - log_total[:, -1:] + lowest * log_psi)
+
+
+def _by_logarithms(cases: FloatArray, log_psi: FloatArray, width: int) -> FloatArray:
+    """The same for supports of any length: a sum of exponentials for each psi."""
+    failures, size_e, size_c = (column[:, None] for column in cases.T)
+    lowest = np.maximum(0.0, failures - size_c)
+    highest = np.minimum(failures, size_e)
+    inside = lowest + np.arange(width) <= highest
+    j = np.minimum(lowest + np.arange(width), highest)
+    # Log probability, up to a constant of the case.
+    log_weight = -(
+        special.gammaln(j + 1.0)
+        + special.gammaln(size_e - j + 1.0)
+        + special.gammaln(failures - j + 1.0)
+        + special.gammaln(size_c - failures + j + 1.0)
     )
+    log_weight[~inside] = -np.inf
+    total = special.logsumexp(log_weight, axis=-1)
+    sums = [special.logsumexp(log_weight + j * step, axis=-1) for step in log_psi]
+    return np.stack(sums, axis=-1) - total[:, None]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import special
 
 from optimizer.statistics.anytime import TIGHTEST_PROMOTE, half_width_multiplier
+from optimizer.statistics.crossing import PLANNED_SHARE
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,6 +22,19 @@ POWER: Final = 0.8
 # Halvings of a bracket: the relative error of the solution is below 1e-15.
 HALVINGS: Final = 60
 Z_95: Final = 1.959963984540054
+
+
+def promotion_bound(alpha: npt.ArrayLike) -> FloatArray:
+    """Standard errors at the planned end of a ramp whose promotion may err with chance alpha.
+
+    Taken as one look with the 80 % of alpha that the planned end may spend: looks before it spend
+    almost nothing, by O'Brien-Fleming's spending.
+
+    Examples:
+        >>> round(float(promotion_bound(0.05)), 4)
+        1.7507
+    """
+    return np.asarray(-special.ndtri(PLANNED_SHARE * np.asarray(alpha, dtype=np.float64)))
 
 
 def units_needed(

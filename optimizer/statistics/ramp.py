@@ -5,15 +5,16 @@ of requests that answer it and the delay of the answers. The law kept here: more
 margin never takes longer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.evidence import RampPlan
 from optimizer.metrics import GRAIN_S, HOUR_S
-from optimizer.statistics.planning import hours_needed, units_needed_anytime
+from optimizer.statistics.planning import hours_needed, promotion_bound, units_needed
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,7 +26,8 @@ class Question:
     """What a metric must show: that harm is below ``margin`` (> 0) at ``variance`` per request.
 
     label_rate: fraction of requests that are measured; lag_hours: age of a window before it counts;
-    design_effect: variance relative to independent requests.
+    design_effect: variance relative to independent requests; control_ratio: control requests to one
+    canary request.
     """
 
     metric: str
@@ -34,6 +36,7 @@ class Question:
     label_rate: float = 1.0
     lag_hours: float = 0.0
     design_effect: float = 1.0
+    control_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,13 @@ def units_for(questions: Sequence[Question], *, alpha: FloatArray, power: float)
     """Canary requests each question needs, shape (Q,); ``alpha`` has a value for each question."""
     if not questions:
         return np.zeros(0)
-    return units_needed_anytime(
+    return units_needed(
         [q.variance for q in questions],
         [q.margin for q in questions],
-        alpha=alpha,
+        bound=promotion_bound(alpha),
         power=power,
         design_effect=[q.design_effect for q in questions],
+        control_ratio=[q.control_ratio for q in questions],
     )
 
 
@@ -85,9 +89,7 @@ def reach(
         (7.19, 5.19, 'failure_rate')
     """
     share = np.asarray(shares, dtype=np.float64)
-    floor = np.asarray(min_requests, dtype=np.float64) / (requests_per_hour * share)
-    stay = np.maximum(np.maximum(np.asarray(bake_hours, dtype=np.float64), floor), 0.0)
-    stay = np.maximum(stay, SHORTEST_STAGE_HOURS)
+    stay = _stays(requests_per_hour, share, bake_hours, min_requests)
     needed = hours_needed(
         units,
         requests_per_hour,
@@ -102,3 +104,52 @@ def reach(
     last = total - float(stay[:-1].sum())
     longest = max(last, float(stay[:-1].max(initial=0.0)))
     return Reach(hours=total, longest_stage_hours=longest, metric=questions[slowest].metric)
+
+
+def ramp_plan(
+    *,
+    requests_per_hour: float,
+    shares: Sequence[float],
+    bake_hours: Sequence[float],
+    min_requests: Sequence[int],
+    planned_hours: float,
+    longest_stage_hours: float,
+    measured: Mapping[str, float],
+) -> RampPlan:
+    """How long a ramp is planned to last, and the canary requests it will have seen.
+
+    Args:
+        requests_per_hour: the target's whole traffic, > 0.
+        shares: the canary's share in each stage, in (0, 1].
+        bake_hours: shortest stay in each stage, hours, >= 0.
+        min_requests: requests the canary needs in each stage.
+        planned_hours: hours the plan check found; the last stage lasts until then.
+        longest_stage_hours: hours after which a stage expires.
+        measured: share of requests in which each metric is known.
+
+    Examples:
+        >>> plan = ramp_plan(requests_per_hour=1000, shares=[0.1, 0.5], bake_hours=[2, 2],
+        ...                  min_requests=[1, 1], planned_hours=6, longest_stage_hours=10,
+        ...                  measured={})
+        >>> plan.hours, plan.requests, plan.extended
+        (6.0, 2200.0, 5200.0)
+    """
+    share = np.asarray(shares, dtype=np.float64)
+    stay = _stays(requests_per_hour, share, bake_hours, min_requests)
+    stay[-1] = max(float(stay[-1]), planned_hours - float(stay[:-1].sum()))
+    stay = np.minimum(stay, longest_stage_hours)
+    seen = float((requests_per_hour * share * stay).sum())
+    more = requests_per_hour * float(share[-1]) * (longest_stage_hours - float(stay[-1]))
+    return RampPlan(hours=float(stay.sum()), requests=seen, extended=seen + more, measured=measured)
+
+
+def _stays(
+    requests_per_hour: float,
+    share: FloatArray,
+    bake_hours: Sequence[float],
+    min_requests: Sequence[int],
+) -> FloatArray:
+    """The shortest stay in each stage, hours."""
+    floor = np.asarray(min_requests, dtype=np.float64) / (requests_per_hour * share)
+    stay = np.maximum(np.asarray(bake_hours, dtype=np.float64), floor)
+    return np.maximum(stay, SHORTEST_STAGE_HOURS)

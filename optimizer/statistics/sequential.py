@@ -14,12 +14,13 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, e, sqrt
+from functools import lru_cache
+from math import ceil, e, pi, sqrt
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,6 +32,10 @@ SMALLEST_SPEND: Final = 1e-15
 # Simpson intervals are twice this; fewer lose power silently.
 SMALLEST_HALF_GRID: Final = 100
 SMALLEST_P: Final = 1e-15
+# A term this small changes no digit of the sum it would be added to.
+NEGLIGIBLE: Final = 2.0**-54
+# Looks whose paths are remembered: the next look of the same plan then costs one step.
+REMEMBERED: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +47,30 @@ class _Paths:
 
     def crossing(self, z: float, time: float, step: float) -> float:
         """The chance to reach z at time, step the next increment's standard deviation."""
-        return float(self.mass @ stats.norm.sf((z * sqrt(time) - self.x) / step))
+        return float(self.mass @ special.ndtr((self.x - z * sqrt(time)) / step))
 
     def density(self, at: FloatArray, step: float) -> FloatArray:
         """The sub-density after one more increment, at the points of a new grid."""
-        kernel = stats.norm.pdf((at[None, :] - self.x[:, None]) / step) / step
-        return np.asarray(self.mass @ kernel)
+        kernel = at[None, :] - self.x[:, None]
+        kernel *= kernel
+        kernel *= -0.5 / step**2
+        np.exp(kernel, out=kernel)
+        return np.asarray((self.mass @ kernel) / (step * sqrt(2.0 * pi)))
 
 
-def pocock_spending(fraction: npt.ArrayLike, *, alpha: float) -> FloatArray:
+# Before the first look every path stands at zero.
+_START: Final = _Paths(x=np.zeros(1), mass=np.ones(1))
+
+
+def pocock_spending(fraction: npt.ArrayLike, *, alpha: npt.ArrayLike) -> FloatArray:
     """Error spent up to each information fraction, Pocock type: evenly, for early stops.
 
     Args:
         fraction: information fraction, >= 0, any shape; beyond 1 all of alpha is spent.
-        alpha: the whole one-sided budget.
+        alpha: the whole one-sided budget, broadcast with fraction.
 
     Returns:
-        Cumulative error, same shape.
+        Cumulative error, the broadcast shape.
 
     References:
         Lan and DeMets (1983), ``alpha * log(1 + (e - 1) t)``, approximating Pocock (1977),
@@ -69,18 +81,18 @@ def pocock_spending(fraction: npt.ArrayLike, *, alpha: float) -> FloatArray:
         [0.03101, 0.05]
     """
     t = np.clip(np.asarray(fraction, dtype=np.float64), 0.0, 1.0)
-    return np.asarray(alpha * np.log1p((e - 1.0) * t))
+    return np.asarray(np.asarray(alpha) * np.log1p((e - 1.0) * t))
 
 
-def obrien_fleming_spending(fraction: npt.ArrayLike, *, alpha: float) -> FloatArray:
+def obrien_fleming_spending(fraction: npt.ArrayLike, *, alpha: npt.ArrayLike) -> FloatArray:
     """Error spent up to each information fraction, O'Brien-Fleming type: almost all of it late.
 
     Args:
         fraction: information fraction, >= 0, any shape; beyond 1 all of alpha is spent.
-        alpha: the whole one-sided budget.
+        alpha: the whole one-sided budget, broadcast with fraction.
 
     Returns:
-        Cumulative error, same shape.
+        Cumulative error, the broadcast shape.
 
     References:
         Lan and DeMets (1983), ``2 Phi(-isf(alpha / 2) / sqrt(t))``.
@@ -91,7 +103,8 @@ def obrien_fleming_spending(fraction: npt.ArrayLike, *, alpha: float) -> FloatAr
     """
     t = np.clip(np.asarray(fraction, dtype=np.float64), 0.0, 1.0)
     root = np.sqrt(np.where(t > 0, t, np.nan))
-    spent: FloatArray = np.asarray(2.0 * stats.norm.sf(stats.norm.isf(0.5 * alpha) / root))
+    half = -special.ndtri(0.5 * np.asarray(alpha, dtype=np.float64))
+    spent: FloatArray = np.asarray(2.0 * special.ndtr(-half / root))
     return np.where(t > 0, spent, 0.0)
 
 
@@ -124,21 +137,9 @@ def boundaries(fractions: Sequence[float], spending: Sequence[float]) -> FloatAr
     times = np.asarray(fractions, dtype=np.float64)
     spend = np.asarray(spending, dtype=np.float64)
     _check_plan(times, spend)
-    bounds = np.empty(times.size)
-    # Before the first look every path stands at zero.
-    paths = _Paths(x=np.zeros(1), mass=np.ones(1))
-    spent, previous = 0.0, 0.0
-    for look, time in enumerate(times):
-        step = sqrt(time - previous)
-        bound = _bound(paths, spend[look] - spent, float(time), step)
-        following = sqrt(times[look + 1] - time) if look + 1 < times.size else 1.0
-        half_grid = max(SMALLEST_HALF_GRID, ceil((bound + LOWEST) * sqrt(time) / following))
-        grid = np.linspace(-LOWEST * sqrt(time), bound * sqrt(time), 2 * half_grid + 1)
-        paths = _Paths(x=grid, mass=_simpson_weights(grid) * paths.density(grid, step))
-        if bound < HIGHEST_BOUND:
-            spent = float(spend[look])
-        previous, bounds[look] = float(time), bound
-    return bounds
+    past, budget = tuple(times.tolist()), tuple(spend.tolist())
+    looks = [_look(past[:end], budget[:end]) for end in range(1, times.size + 1)]
+    return np.array([bound for bound, _ in looks])
 
 
 def mid_p_z(
@@ -167,14 +168,76 @@ def mid_p_z(
         1.8202
     """
     failures_e, size_e, failures_c, size_c = np.broadcast_arrays(
-        *(np.asarray(counts, dtype=np.int64) for counts in (k_e, n_e, k_c, n_c))
+        *(np.asarray(counts, dtype=np.float64) for counts in (k_e, n_e, k_c, n_c))
     )
-    given = (size_e + size_c, failures_e + failures_c, size_e)
-    upper = stats.hypergeom.sf(failures_e, *given)
-    at = stats.hypergeom.pmf(failures_e, *given)
-    p = np.clip(np.asarray(upper + 0.5 * at), SMALLEST_P, 1.0 - SMALLEST_P)
-    z: FloatArray = np.asarray(stats.norm.isf(p))
-    return np.where((size_e > 0) & (size_c > 0), z, np.nan)
+    canary, control = (failures_e, size_e), (failures_c, size_c)
+    # The tail away from the mean is summed, which is the shorter one.
+    above = failures_e * size_c >= failures_c * size_e
+    farther = [np.where(above, *pair) for pair in zip(canary, control, strict=True)]
+    nearer = [np.where(above, *pair) for pair in zip(control, canary, strict=True)]
+    tail = _mid_tail(*farther, *nearer)
+    deviate = -special.ndtri(np.maximum(tail, SMALLEST_P))
+    signed = np.where(above, deviate, -deviate)
+    return np.where((size_e > 0) & (size_c > 0), signed, np.nan)
+
+
+def _mid_tail(
+    k: FloatArray, size: FloatArray, k_other: FloatArray, size_other: FloatArray
+) -> FloatArray:
+    """The chance of more than k failures in one arm, plus half that of k, given the sum of both.
+
+    The chance of k is a quotient of binomial ones, which keeps its digits at any size; those above
+    follow by their ratios, until they no longer count.
+    """
+    failures, everyone = k + k_other, size + size_other
+    rate = failures / np.maximum(everyone, 1.0)
+    at = (
+        stats.binom.pmf(k, size, rate)
+        * stats.binom.pmf(k_other, size_other, rate)
+        / stats.binom.pmf(failures, everyone, rate)
+    )
+    more, lost = np.maximum(size - k, 0.0), k + 1.0
+    term, total = np.ones_like(rate), np.full_like(rate, 0.5)
+    left, kept = k_other, size_other - k_other + 1.0
+    step = 0
+    while np.any(term > NEGLIGIBLE * total):
+        term = term * (np.maximum(left - step, 0.0) * np.maximum(more - step, 0.0))
+        term = term / ((lost + step) * (kept + step))
+        total = total + term
+        step += 1
+    return np.asarray(at * total)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _look(times: tuple[float, ...], spend: tuple[float, ...]) -> tuple[float, float]:
+    """The bound of the last of these looks, and the error spent up to and including it."""
+    time, before = times[-1], times[-2] if len(times) > 1 else 0.0
+    spent = _look(times[:-1], spend[:-1])[1] if len(times) > 1 else 0.0
+    step = sqrt(time - before)
+    bound = _bound(_survivors(times[:-1], spend[:-1], step), spend[-1] - spent, time, step)
+    # No bound lies below that of a single look with all error; integration may miss it far out.
+    lowest = min(HIGHEST_BOUND, -float(special.ndtri(spend[-1])))
+    bound = max(bound, lowest)
+    return bound, spend[-1] if bound < HIGHEST_BOUND else spent
+
+
+def _survivors(times: tuple[float, ...], spend: tuple[float, ...], following: float) -> _Paths:
+    """The paths that crossed no bound so far, on a grid fine enough for the step that follows."""
+    if not times:
+        return _START
+    bound = _look(times, spend)[0]
+    half_grid = max(SMALLEST_HALF_GRID, ceil((bound + LOWEST) * sqrt(times[-1]) / following))
+    return _paths(times, spend, half_grid)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _paths(times: tuple[float, ...], spend: tuple[float, ...], half_grid: int) -> _Paths:
+    time, before = times[-1], times[-2] if len(times) > 1 else 0.0
+    step = sqrt(time - before)
+    bound = _look(times, spend)[0]
+    grid = np.linspace(-LOWEST * sqrt(time), bound * sqrt(time), 2 * half_grid + 1)
+    earlier = _survivors(times[:-1], spend[:-1], step)
+    return _Paths(x=grid, mass=_simpson_weights(grid) * earlier.density(grid, step))
 
 
 def _bound(paths: _Paths, to_spend: float, time: float, step: float) -> float:

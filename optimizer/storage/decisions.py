@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, or_, select, update
 
 from optimizer.decision import Decision, Event, State
-from optimizer.evidence import Anchor, DecisionId, Past, Proposal, Verdict
+from optimizer.evidence import Anchor, DecisionId, Past, Proposal, Spent, Verdict, spent_until
 from optimizer.ports import Lease, Look
 from optimizer.storage.codec import decode, encode, from_row, to_row
 from optimizer.storage.database import Database, upsert
@@ -18,8 +18,12 @@ from optimizer.storage.tables import (
     FINAL_VALUES,
     LOOKS,
     PROPOSALS,
+    SPENT_LOOKS,
 )
 from optimizer.storage.versions import append_events, check_lease, store_version
+
+IDS_AT_ONCE = 500
+"""Ids in one query; SQLite takes no more than some thousands of parameters."""
 
 
 class SqlDecisions:
@@ -114,7 +118,10 @@ class SqlDecisions:
             return [from_row(Event, row) for row in connection.execute(query).mappings()]
 
     def add_look(self, look: Look) -> None:
-        """Store a look; the first of a decision and time stays."""
+        """Store a look, and what planned looks have spent if that is news.
+
+        The first look of a decision and time stays; of what was spent the newest does.
+        """
         row = to_row(look) | {
             "outcome": look.verdict.outcome.value,
             "stage_outcome": look.verdict.stage_outcome.value,
@@ -125,6 +132,32 @@ class SqlDecisions:
                 .values(row)
                 .on_conflict_do_nothing(index_elements=[LOOKS.c.decision_id, LOOKS.c.at])
             )
+            until = spent_until(look.verdict.spent)
+            if until is None:
+                return
+            new = upsert(connection, SPENT_LOOKS).values(
+                decision_id=look.decision_id, until=until, spent=encode(look.verdict.spent)
+            )
+            connection.execute(
+                new.on_conflict_do_update(
+                    index_elements=[SPENT_LOOKS.c.decision_id],
+                    set_={"until": new.excluded.until, "spent": new.excluded.spent},
+                    where=SPENT_LOOKS.c.until <= new.excluded.until,
+                )
+            )
+
+    def spent(self, decisions: Sequence[DecisionId]) -> Mapping[DecisionId, tuple[Spent, ...]]:
+        """What the planned looks of those decisions have spent; none without a look."""
+        query = select(SPENT_LOOKS.c.decision_id, SPENT_LOOKS.c.spent)
+        found: dict[DecisionId, tuple[Spent, ...]] = {}
+        with self._database.read() as connection:
+            for first in range(0, len(decisions), IDS_AT_ONCE):
+                some = decisions[first : first + IDS_AT_ONCE]
+                rows = connection.execute(query.where(SPENT_LOOKS.c.decision_id.in_(some)))
+                for row in rows:
+                    spent = tuple(decode(Spent, each) for each in row.spent)
+                    found[DecisionId(row.decision_id)] = spent
+        return found
 
     def looks(self, decision_id: DecisionId) -> Sequence[Look]:
         """Looks, oldest first."""

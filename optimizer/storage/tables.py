@@ -111,6 +111,7 @@ DECISIONS = Table(
     _int("look"),
     _text("hold_reason"),
     Column("latency_threshold_ms", Double, nullable=True),
+    _json("plan", null=True),
     _time("approval_asked_at", null=True),
     _text("approved_by", null=True),
     _time("deployed_at", null=True),
@@ -173,6 +174,14 @@ LOOKS = Table(
     _text("move"),
     _text("detail"),
     _json("verdict"),
+)
+
+SPENT_LOOKS = Table(
+    "spent_looks",
+    METADATA,
+    _decision(key=True),
+    _time("until"),
+    _json("spent"),
 )
 
 ANCHOR_CHARGES = Table(

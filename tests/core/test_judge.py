@@ -284,12 +284,12 @@ def test_the_count_test_decides_only_where_requests_are_independent() -> None:
         return by_metric(look(made(world), case(policy=LOOSE)))["failure_rate"].method
 
     assert method(GOOD).startswith(EXACT)
-    assert method(replace(GOOD, session=10.0)) == CLUSTERED
+    assert method(replace(GOOD, session=10.0)).startswith(CLUSTERED)
     # Requests of a session that never share a window are clustered all the same.
     apart = replace(GOOD, requests=(150.0, 150.0), session=2.0, span=24)
     frame = made(apart)
     assert frame["n"].sum() <= 1.05 * frame["n_units"].sum()
-    assert method(apart) == CLUSTERED
+    assert method(apart).startswith(CLUSTERED)
 
 
 def test_a_promoted_arm_is_judged_against_its_holdback_from_its_promotion_on() -> None:
@@ -304,15 +304,6 @@ def test_a_promoted_arm_is_judged_against_its_holdback_from_its_promotion_on() -
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason in {Reason.MIN_EVENTS, Reason.WIDE_INTERVAL}
     assert verdict.n_canary > 10 * verdict.n_control
-
-
-def test_the_phases_of_a_rollout_share_its_error() -> None:
-    canary, promoted = case(), case(state=State.DEPLOYED, deployed_at=T0)
-    checks = len(canary.policy.guardrails) + 1
-
-    spent = checks * (canary.alpha_rollback + promoted.alpha_rollback)
-
-    assert spent == pytest.approx(canary.policy.alpha_rollback)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from scipy import special
 from optimizer.aggregates import CLUSTERS, pack_clusters, unpack_clusters
 from optimizer.evidence import Outcome, Reason, Verdict
 from optimizer.judge import Case, judge
-from optimizer.judge.limits import Harm, limits
+from optimizer.judge.limits import Harm, anytime_deviate, deviate_beyond, limits
 from optimizer.policy import Guardrail, Policy
+from optimizer.statistics.anytime import TIGHTEST_PROMOTE
 from optimizer.statistics.clusters import RatioEstimate, bucket_ratio
 from optimizer.statistics.evalues import Side, exact_increments
 from optimizer.statistics.planning import units_needed_anytime
@@ -175,9 +176,8 @@ def test_relative_limits_are_scale_free(c: float, seed: int, sign: int) -> None:
             control,
             sign=sign,
             relative=np.array([True]),
-            units=np.array([5_000.0]),
-            alpha_lower=np.array([0.01]),
-            alpha_upper=np.array([0.05]),
+            lower=np.array([3.0]),
+            upper=np.array([2.0]),
         )
 
     one, other = found(1.0), found(c)
@@ -197,14 +197,15 @@ def test_the_asymptotic_limit_agrees_with_the_published_record() -> None:
         )
         for k, n in ((1396, 3000), (2422, 3461))
     )
+    deviate = anytime_deviate(np.array([6461.0]), np.array([0.05]), TIGHTEST_PROMOTE)
+
     found = limits(
         canary,
         control,
         sign=1,
         relative=np.array([False]),
-        units=np.array([6461.0]),
-        alpha_lower=np.array([0.05]),
-        alpha_upper=np.array([0.05]),
+        lower=deviate,
+        upper=deviate,
     )
 
     se = float(np.sqrt(found.variance[0]))
@@ -215,25 +216,56 @@ def test_the_asymptotic_limit_agrees_with_the_published_record() -> None:
 @given(
     margin=st.floats(0.001, 0.05), alpha=st.sampled_from([0.005, 0.05]), ratio=st.floats(1.0, 9.0)
 )
-def test_the_judge_is_as_wide_as_its_plan_says(margin: float, alpha: float, ratio: float) -> None:
+def test_the_judge_without_a_plan_is_as_wide_as_its_size_says(
+    margin: float, alpha: float, ratio: float
+) -> None:
     n = units_needed_anytime(0.05, margin, alpha=alpha, control_ratio=ratio).reshape(1)
     canary, control = (
         RatioEstimate(value=np.zeros(1), variance=0.05 / size, clusters=np.array([10**9]))
         for size in (n, ratio * n)
     )
 
+    deviate = anytime_deviate((1.0 + ratio) * n, np.array([alpha]), TIGHTEST_PROMOTE)
     found = limits(
         canary,
         control,
         sign=1,
         relative=np.array([False]),
-        units=(1.0 + ratio) * n,
-        alpha_lower=np.array([0.01]),
-        alpha_upper=np.array([alpha]),
+        lower=np.array([3.0]),
+        upper=deviate,
     )
 
     power = special.ndtri(0.8) * np.sqrt(found.variance)
     assert float((found.upper + power)[0]) == pytest.approx(margin, rel=1e-6)
+
+
+@quick
+@given(
+    seed=seeds,
+    sign=st.sampled_from([1, -1]),
+    relative=st.booleans(),
+    limit=st.floats(-0.3, 0.3),
+    c=st.sampled_from([1e-9, 1e-6, 1.0, 1e6]),
+)
+def test_a_deviate_is_where_the_limit_of_harm_would_end(
+    seed: int, sign: int, limit: float, c: float, *, relative: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.poisson(20.0, (2, 1, 128)).astype(float)
+    y = c * x * rng.lognormal(0.0, 0.5, (2, 1, 128))
+    canary, control = (bucket_ratio(y[arm], x[arm]) for arm in (0, 1))
+    kind = {"sign": sign, "relative": np.array([relative])}
+    bound = np.array([limit if relative else limit * c])
+
+    z = deviate_beyond(canary, control, limit=bound, **kind)  # type: ignore[arg-type]
+
+    # A limit lies on its own side of the value: below it where harm is beyond, above elsewhere.
+    side = np.abs(z)
+    found = limits(canary, control, lower=side, upper=side, **kind)  # type: ignore[arg-type]
+    reached = float((found.lower if z[0] >= 0 else found.upper)[0])
+    # Relative limits have the degrees of freedom of the plain difference, the deviate its own.
+    slack = 0.01 * float(np.abs(found.value - bound)[0]) if relative else 1e-6 * abs(limit) * c
+    assert reached == pytest.approx(float(bound[0]), abs=slack + 1e-9 * (1.0 if relative else c))
 
 
 @given(canary=st.integers(0, 10**6), control=st.integers(0, 10**6))

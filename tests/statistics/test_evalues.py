@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from optimizer.statistics.evalues import (
     Side,
@@ -101,6 +101,23 @@ def test_exact_evalue_has_mean_one_without_harm(
     evalue = np.exp(log_evalue(exact_increments(k_e, n_e, failures - k_e, n_c, side=side)))
 
     assert float(chance @ evalue) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("window", [(30, 100, 20, 150), (900, 2_000, 800, 3_000)])
+def test_a_window_of_any_size_is_priced_by_the_sum_over_its_possible_failures(
+    side: Side, window: tuple[int, int, int, int]
+) -> None:
+    k_e, n_e, k_c, n_c = window
+    failures = k_e + k_c
+    possible = np.arange(max(0, failures - n_c), min(failures, n_e) + 1)[:, None]
+    log_chance = stats.hypergeom.logpmf(possible, n_e + n_c, failures, n_e)
+    log_psi = np.log(odds_ratios(side))
+
+    price = special.logsumexp(log_chance + possible * log_psi, axis=0)
+
+    found = exact_increments(*window, side=side)
+    assert found == pytest.approx(k_e * log_psi - price, rel=1e-9, abs=1e-8)
 
 
 @pytest.mark.parametrize("theta0", [0.1, 0.5])

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optimizer.statistics.anytime import half_width_multiplier
+from optimizer.statistics.crossing import promotion_spending
 from optimizer.statistics.planning import (
     hours_needed,
+    promotion_bound,
     units_needed,
     units_needed_anytime,
     wilson_interval,
 )
+from optimizer.statistics.sequential import boundaries
 
 RAMP_A_SHARES = (0.05, 0.10, 0.25, 0.50)
 
@@ -44,6 +47,24 @@ def test_the_promotion_plan_costs_its_bound() -> None:
     assert float(units_needed(0.0196, 0.01)) == pytest.approx(
         (1.7614 + 0.8416) ** 2 * 2 * 0.0196 / 0.01**2, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("looks", [1, 4, 24])
+def test_looks_before_the_planned_end_cost_hardly_any_power(alpha: float, looks: int) -> None:
+    fractions = np.arange(1, looks + 1) / looks
+    bounds = boundaries(
+        fractions.tolist(), promotion_spending(1.5)(fractions, alpha=alpha).tolist()
+    )
+    # A ramp of the planned size: one look at its end, at the promotion bound, has power .8.
+    effect = float(promotion_bound(alpha)) + float(stats.norm.isf(0.2))
+    steps = np.random.default_rng(4).normal(effect / looks, looks**-0.5, (20_000, looks))
+
+    promoted = (steps.cumsum(axis=1) / np.sqrt(fractions) >= bounds).any(axis=1)
+
+    lower, upper = wilson_interval(int(promoted.sum()), promoted.size, z=3.3)
+    assert float(lower) <= 0.8
+    assert float(upper) >= (0.8 if looks == 1 else 0.77)
 
 
 @given(

@@ -14,11 +14,24 @@ from hypothesis import strategies as st
 from ledger_samples import decisions, of
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event
-from optimizer.evidence import Anchor, Insight, Past, Proposal, Verdict
+from optimizer.evidence import Anchor, Insight, Past, Proposal, RampPlan, Spent, Verdict
 from optimizer.ports import CursorState, Look, Snapshot, SpoolFile
 from optimizer.storage.codec import decode, encode, from_row, plain, to_row, utc
 
-KINDS = (Allocation, Anchor, CursorState, Event, Insight, Look, Past, Proposal, Snapshot, SpoolFile)
+KINDS = (
+    Allocation,
+    Anchor,
+    CursorState,
+    Event,
+    Insight,
+    Look,
+    Past,
+    Proposal,
+    RampPlan,
+    Snapshot,
+    Spent,
+    SpoolFile,
+)
 
 
 def written(value: object) -> Any:  # noqa: ANN401 - JSON

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
 from optimizer.allocation import Allocation, canary, whole
 from optimizer.decision import FINAL, Decision, Event, State, amend
-from optimizer.evidence import DecisionId, Impact, ProposalId
+from optimizer.evidence import DecisionId, Impact, ProposalId, RampPlan
 from optimizer.ports import Intake, Intent, SpoolFile
 from optimizer.storage import SqlLedger
 
@@ -150,6 +150,8 @@ def of(kind: Any, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:  #
     """Any value of that type; ``fixed`` names a dataclass's fields that are drawn otherwise."""
     if kind is Allocation:
         return allocations()
+    if kind is RampPlan:
+        return ramp_plans()
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         drawn = {f.name: fixed.get(f.name, of(hints[f.name])) for f in fields(kind)}
@@ -181,6 +183,17 @@ def decisions() -> st.SearchStrategy[Decision]:
         abort_to=st.none() | st.sampled_from(sorted(FINAL, key=lambda state: state.value)),
     )
     return drawn
+
+
+def ramp_plans() -> st.SearchStrategy[RampPlan]:
+    sizes = st.floats(0.0, exclude_min=True, allow_nan=False, allow_infinity=False)
+
+    def made(hours: float, requests: list[float], measured: dict[str, float]) -> RampPlan:
+        fewest, most = sorted(requests)
+        return RampPlan(hours=hours, requests=fewest, extended=most, measured=measured)
+
+    shares = st.dictionaries(TEXT, st.floats(0.0, 1.0), max_size=3)
+    return st.builds(made, sizes, st.lists(sizes, min_size=2, max_size=2), shares)
 
 
 def allocations(target: str = "chat", generation: int = 1) -> st.SearchStrategy[Allocation]:

@@ -24,7 +24,7 @@ class WorldSettings:
     quality_margin: what a cheaper arm may give up, with exceptions by target.
     """
 
-    requests_per_hour: float = 1_500.0
+    requests_per_hour: float = 1_000.0
     label_rate: float = 0.9
     label_delay_min_s: float = 900.0
     label_delay_mean_s: float = 2_100.0

@@ -6,7 +6,7 @@ from math import ceil
 
 from optimizer.integrations.simulated.configuration import WorldSettings
 from optimizer.integrations.simulated.published import PublishedTarget
-from optimizer.statistics.planning import hours_needed, units_needed_anytime
+from optimizer.statistics.planning import hours_needed, promotion_bound, units_needed
 
 SLOW_SHARE = 0.05
 """Share of the baseline's requests beyond its own p95."""
@@ -49,7 +49,7 @@ def _planned(
     target: PublishedTarget, metric: str, margin: float, variance: float, settings: WorldSettings
 ) -> Planned:
     labelled = metric == "quality"
-    units = float(units_needed_anytime(variance, margin, alpha=settings.alpha))
+    units = float(units_needed(variance, margin, bound=promotion_bound(settings.alpha)))
     hours = hours_needed(
         units,
         settings.requests_per_hour,

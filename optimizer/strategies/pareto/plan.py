@@ -97,6 +97,7 @@ def _questions(scene: Scene, row: Row, base: Row, settings: Settings) -> list[ra
                 label_rate=rate,
                 lag_hours=lag if guardrail.metric == "quality" else 0.0,
                 design_effect=effect,
+                control_ratio=policy.control_ratio,
             )
         )
     # Both arms' costs scatter alike around their means: in shares of the baseline's mean.
@@ -109,6 +110,7 @@ def _questions(scene: Scene, row: Row, base: Row, settings: Settings) -> list[ra
             margin=gain,
             label_rate=rate,
             design_effect=effect,
+            control_ratio=policy.control_ratio,
         )
     )
     return asked
