@@ -1,0 +1,102 @@
+"""Simulate canary rollouts: what each rule rolls back, catches and promotes, and how soon.
+
+    python -m bench canary [--quick] [--jobs N] [--write docs/performance.md] [--json FILE]
+
+Exit status 1: a stated gate is broken. The same code gives the same tables, however many processes
+share the work.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+from bench.rollouts.cells import Cell, cells, quick
+from bench.rollouts.coverage import of_difference, of_quantile, quantile_cases, questions
+from bench.rollouts.gates import Results, checked
+from bench.rollouts.report import PICTURE, markdown, plot, put, store
+from bench.rollouts.running import run
+
+Say = Callable[[str], None]
+
+COVERED: Final = 2_000
+COVERED_QUICK: Final = 100
+
+
+def simulate(
+    chosen: Sequence[Cell], *, covered: int, jobs: int, quickly: bool, say: Say
+) -> Results:
+    """Every cell, and so many rollouts of each coverage check, on ``jobs`` processes."""
+    with _pool(jobs) as pool:
+        tallies = [pool.submit(run, cell) for cell in chosen]
+        differences = [pool.submit(of_difference, each, covered) for each in questions()]
+        quantiles = [pool.submit(of_quantile, *case, covered) for case in quantile_cases()]
+        names: dict[Future[Any], str] = {
+            **{part: cell.name for part, cell in zip(tallies, chosen, strict=True)},
+            **dict.fromkeys([*differences, *quantiles], "coverage"),
+        }
+        start = time.monotonic()
+        for number, part in enumerate(as_completed(names), start=1):
+            # A part that failed ends the run at once, with its own traceback.
+            part.result()
+            spent = time.monotonic() - start
+            say(f"{number} of {len(names)}, {spent:.0f} s: {names[part]}")
+        return Results(
+            tallies=tuple(tally for part in tallies for tally in part.result()),
+            coverage=(
+                *(each for part in differences for each in part.result()),
+                *(part.result() for part in quantiles),
+            ),
+            quick=quickly,
+        )
+
+
+def _pool(jobs: int) -> Executor:
+    """Processes, or a thread where one job is enough: it starts at once."""
+    if jobs == 1:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, write; 1 if a gate is broken."""
+    parser = argparse.ArgumentParser(prog="bench.canary", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small version, a few minutes")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--write", type=Path, help="file whose canary section is renewed")
+    parser.add_argument("--json", type=Path, help="file for every figure")
+    given = parser.parse_args(arguments)
+    found = simulate(
+        quick(cells()) if given.quick else cells(),
+        covered=COVERED_QUICK if given.quick else COVERED,
+        jobs=given.jobs,
+        quickly=given.quick,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    return finish(found, write=given.write, results=given.json)
+
+
+def finish(found: Results, *, write: Path | None, results: Path | None) -> int:
+    """Print, write and store what was found; 1 if a gate is broken."""
+    text = markdown(found)
+    print(text)
+    if write is not None:
+        put(write, text)
+        plot(found, write.with_name(PICTURE))
+    if results is not None:
+        store(found, results)
+    return 0 if all(gate.holds for gate in checked(found)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
