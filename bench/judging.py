@@ -307,7 +307,8 @@ def markdown(found: Sequence[Measured], *, targets: int, repeats: int) -> str:
         f"sessions of {SESSION:g} requests. A row is one aggregate of a target, arm, slice and "
         "window; those of the two arms in a rollout carry histograms and hash buckets that are "
         "read, the rest are passed over. CPU seconds of one process (`time.process_time`), each "
-        f"the best of {repeats} runs; verdict objects are the whole less the stages before."
+        f"the best of {repeats} runs; verdict objects are the whole less the stages before. "
+        f"The goal for one window is {TARGET_S:g} s."
     )
     heads = (
         "cases",

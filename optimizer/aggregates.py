@@ -95,12 +95,12 @@ IntArray = npt.NDArray[np.int64]
 
 ZLIB_LEVEL: Final = 6
 _RECORD: Final = np.dtype([("bucket", "<i2"), ("count", "<i8")])
-_CELL: Final = np.dtype("<i8")
 _SHAPE: Final = (len(CLUSTER_FIELDS), N_CLUSTERS)
 _PLAIN: Final = b"\x01"
 _DEFLATED: Final = b"\x02"
 _LETTERS: Final = "BHIQq"
 _WIDE: Final = b"q" * len(CLUSTER_FIELDS)
+_HEAD: Final = 1 + len(CLUSTER_FIELDS)
 
 
 def empty() -> pd.DataFrame:
@@ -179,7 +179,7 @@ def unpack_histograms(
         >>> [array.tolist() for array in unpack_histograms(codes)]
         [[1, 1], [3, 7], [5, 2]]
     """
-    sizes = np.fromiter((len(code) for code in codes), dtype=np.int64, count=len(codes))
+    sizes = np.fromiter(map(len, codes), dtype=np.int64, count=len(codes))
     buckets, counts = unpack_histogram(b"".join(codes))
     return np.repeat(np.arange(len(sizes)), sizes // _RECORD.itemsize), buckets, counts
 
@@ -190,7 +190,7 @@ def pack_clusters(cells: npt.ArrayLike) -> bytes:
     Raises:
         ValueError: the shape is another one.
     """
-    table = np.asarray(cells).astype(_CELL)
+    table = np.asarray(cells).astype(np.int64)
     if table.shape != _SHAPE:
         msg = f"clusters have shape {table.shape}, not {_SHAPE}"
         raise ValueError(msg)
@@ -229,13 +229,16 @@ def unpack_cluster_frame(codes: Sequence[bytes] | pd.Series) -> IntArray:
     alike: dict[bytes, tuple[list[int], list[bytes]]] = {}
     for position, code in enumerate(codes):
         if code:
-            letters, content = _cells(code)
-            places, contents = alike.setdefault(letters, ([], []))
+            plain = _plain(code)
+            places, contents = alike.setdefault(plain[:_HEAD], ([], []))
             places.append(position)
-            contents.append(content)
+            contents.append(plain)
     # Rows whose fields are equally wide are read at once.
-    for letters, (places, contents) in alike.items():
-        records = np.frombuffer(b"".join(contents), dtype=_record(letters))
+    for head, (places, contents) in alike.items():
+        record = _record(head)
+        if set(map(len, contents)) != {record.itemsize}:
+            raise DataError(f"hash buckets of {head!r} do not take {record.itemsize} bytes")
+        records = np.frombuffer(b"".join(contents), dtype=record)
         for field, name in enumerate(CLUSTER_FIELDS):
             cells[places, field] = records[name]
     return cells
@@ -249,28 +252,25 @@ def _letter(lowest: int, highest: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _record(letters: bytes) -> np.dtype[np.void]:
-    """One row's cells, a column a field."""
-    fields = zip(CLUSTER_FIELDS, letters.decode(), strict=True)
-    return np.dtype([(name, f"<{letter}", (N_CLUSTERS,)) for name, letter in fields])
+def _record(head: bytes) -> np.dtype[np.void]:
+    """One row's bytes, not compressed: the form and the letters, then a column a field."""
+    letters = head[1:].decode("latin-1")
+    if len(head) != _HEAD or letters.strip(_LETTERS):
+        raise DataError(f"hash buckets begin with {head!r}, which names no types")
+    cells = [(name, f"<{kind}") for name, kind in zip(CLUSTER_FIELDS, letters, strict=True)]
+    return np.dtype([("head", f"S{_HEAD}"), *((*cell, N_CLUSTERS) for cell in cells)])
 
 
-def _cells(code: bytes) -> tuple[bytes, bytes]:
-    """The letters of a row's fields and its cells, of the length that they take."""
+def _plain(code: bytes) -> bytes:
+    """The same hash buckets, not compressed."""
+    if code[:1] == _PLAIN:
+        return code
     try:
-        if code[:1] == _PLAIN:
-            content = code[1:]
-        elif code[:1] == _DEFLATED:
-            content = zlib.decompress(code[1:])
-        else:
-            content = _WIDE + zlib.decompress(code)
+        if code[:1] == _DEFLATED:
+            return _PLAIN + zlib.decompress(code[1:])
+        return _PLAIN + _WIDE + zlib.decompress(code)
     except zlib.error as reason:
         raise DataError(f"hash buckets of {len(code)} bytes cannot be read: {reason}") from reason
-    letters, cells = content[: len(_WIDE)], content[len(_WIDE) :]
-    strange = len(letters) != len(_WIDE) or letters.translate(None, _LETTERS.encode())
-    if strange or len(cells) != _record(letters).itemsize:
-        raise DataError(f"hash buckets of {len(code)} bytes are {len(cells)} bytes of {letters!r}")
-    return letters, cells
 
 
 def merge(frame: pd.DataFrame, by: Sequence[str] = KEYS) -> pd.DataFrame:

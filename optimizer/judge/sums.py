@@ -216,7 +216,8 @@ def _latency(rows: _Rows, cases: int) -> FloatArray:
     value = np.where(bucket == ZERO_BUCKET, 0.0, _MIDDLES[np.maximum(bucket, 0)])
     cell = (rows.case * 2 + rows.arm)[row]
     moments = [
-        np.bincount(cell, weights=count * value**power, minlength=2 * cases) for power in range(3)
+        np.bincount(cell, weights=weight, minlength=2 * cases)
+        for weight in (count, count * value, count * value**2)
     ]
     return np.stack(moments).astype(np.float64).reshape(3, cases, 2)
 
