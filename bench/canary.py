@@ -24,8 +24,9 @@ from typing import Any, Final
 from bench.rollouts.cells import Cell, cells, quick
 from bench.rollouts.coverage import of_difference, of_quantile, quantile_cases, questions
 from bench.rollouts.gates import Results, checked
-from bench.rollouts.report import PICTURE, markdown, plot, put, store
+from bench.rollouts.report import PICTURE, markdown, plot, store
 from bench.rollouts.running import run
+from bench.sections import renew
 
 Say = Callable[[str], None]
 
@@ -91,7 +92,7 @@ def finish(found: Results, *, write: Path | None, results: Path | None) -> int:
     text = markdown(found)
     print(text)
     if write is not None:
-        put(write, text)
+        renew(write, "canary", text)
         plot(found, write.with_name(PICTURE))
     if results is not None:
         store(found, results)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.sections import renew
 from optimizer.aggregates import (
     CLUSTER_FIELDS,
     CLUSTERS,
@@ -53,9 +54,6 @@ from optimizer.statistics.quantiles import bucket_of
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-BEGIN: Final = "<!-- judging:begin -->"
-END: Final = "<!-- judging:end -->"
 
 TARGETS: Final = 10_000
 WINDOWS: Final = (1, 24)
@@ -336,15 +334,6 @@ def _line(found: Measured, targets: int) -> str:
     )
 
 
-def put(path: Path, text: str) -> None:
-    """Renew the section between the markers; a file without them gets them at its end."""
-    held = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    if BEGIN not in held:
-        held = f"{held.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, after = held.split(BEGIN, 1)[0], held.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="bench.judging", description=__doc__.splitlines()[0])
@@ -357,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = markdown(found, targets=given.targets, repeats=given.repeats)
     print(text)
     if given.write is not None:
-        put(given.write, text)
+        renew(given.write, "judging", text)
     return 0
 
 

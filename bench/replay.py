@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.replay_harm import Harmful, cases, cells, forced
-from bench.replay_report import PICTURE, Report, Saving, gates, markdown, plot, put
+from bench.replay_report import PICTURE, Report, Saving, gates, markdown, plot
 from bench.replay_savings import Result, best_per_target, best_swap, replay, volume
+from bench.sections import renew
 from bench.world.coderouter import Benchmark, read
 
 SEEDS_AT_ONCE: Final = 20
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = markdown(found)
     print(text)
     if given.write is not None:
-        put(given.write, text)
+        renew(given.write, "replay", text)
         plot(found, given.write.with_name(PICTURE))
     return 0 if all(gate.holds for gate in gates(found)) else 1
 

@@ -15,9 +15,6 @@ from bench.replay_savings import Hindsight, Result, Volume, interval
 from bench.world.coderouter import BASELINE, Benchmark
 
 PICTURE: Final = "replay.svg"
-BEGIN: Final = "<!-- replay:begin -->"
-END: Final = "<!-- replay:end -->"
-
 WRONG_LIMIT: Final = 0.065
 """Largest upper Wilson limit of the share of harmful rollouts that are promoted."""
 ROLLOUTS: Final = 2_000
@@ -270,15 +267,6 @@ def _spread(values: Sequence[float], *, digits: int = 1) -> str:
 def _limits(spread: tuple[float, float, float], *, digits: int = 1) -> str:
     mean, low, high = (100 * value + 0.0 for value in spread)
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def put(path: Path, text: str) -> None:
-    """Renew the section between the markers; a file without them gets them at its end."""
-    held = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    if BEGIN not in held:
-        held = f"{held.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, after = held.split(BEGIN, 1)[0], held.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def plot(report: Report, path: Path) -> None:

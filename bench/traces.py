@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.sections import renew
 from bench.traced.covering import covered
 from bench.traced.measured import endpoints, first_tokens, tasks
 from bench.traced.promises import Results, checked
-from bench.traced.report import markdown, put
+from bench.traced.report import markdown
 from bench.traced.running import FULL, QUICK, Size, Tally, run
 from bench.traced.worlds import FAILURE_RATE, worlds
 
@@ -60,7 +61,7 @@ def finish(results: Results, *, write: Path | None) -> int:
     text = markdown(results)
     print(text)
     if write is not None:
-        put(write, text)
+        renew(write, "traces", text)
     return 0 if all(gate.holds for gate in checked(results)) else 1
 
 

@@ -148,10 +148,14 @@ class Looks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What the tests of one check have spent: that of harm, and that of promotion."""
+    """What the tests of one check have spent: that of harm, and that of promotion.
+
+    since: start of the evidence they looked at; evidence that starts anew has spent nothing.
+    """
 
     metric: str
     role: str
+    since: datetime | None = None
     harm: Looks = Looks()
     promotion: Looks = Looks()
 

@@ -17,8 +17,6 @@ from bench.rollouts.running import OURS
 from bench.rollouts.tally import Tally
 
 PICTURE: Final = "canary.svg"
-BEGIN: Final = "<!-- canary:begin -->"
-END: Final = "<!-- canary:end -->"
 HARMLESS: Final = {
     "independent": "Ramp A, independent, 2,000/h, x1",
     "shared drift": "Ramp A, shared drift, 2,000/h, x1",
@@ -168,15 +166,6 @@ def _row(values: Iterable[str]) -> str:
 
 def _number(value: float, *, digits: int = 0) -> str:
     return f"{value + 0.0:,.{digits}f}" if isfinite(value) else ""
-
-
-def put(path: Path, text: str) -> None:
-    """Renew the section between the markers; a file without them gets them at its end."""
-    held = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    if BEGIN not in held:
-        held = f"{held.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, after = held.split(BEGIN, 1)[0], held.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def store(results: Results, path: Path) -> None:

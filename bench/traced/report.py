@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Final
 
 from bench.rollouts.coverage import Coverage
@@ -10,8 +9,6 @@ from bench.rollouts.running import OURS
 from bench.traced.promises import Results, checked
 from bench.traced.running import HARMLESS, HARMS, KAYENTA, RIVALS, Tally
 
-BEGIN: Final = "<!-- traces:begin -->"
-END: Final = "<!-- traces:end -->"
 RULES: Final = (OURS, *RIVALS, KAYENTA)
 
 SETTING: Final = (
@@ -185,12 +182,3 @@ def _head(names: Sequence[str]) -> list[str]:
 
 def _row(values: Sequence[str]) -> str:
     return f"| {' | '.join(values)} |"
-
-
-def put(path: Path, text: str) -> None:
-    """Renew the section between the markers; a file without them gets them at its end."""
-    held = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    if BEGIN not in held:
-        held = f"{held.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, after = held.split(BEGIN, 1)[0], held.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

@@ -96,18 +96,10 @@ class Case:
 
         Looks at evidence that no longer counts, because its arms changed, spent none of the new.
         """
-        start = self.evidence_from
+        known = Spent(metric=metric, role=role, since=self.evidence_from)
+        key = (metric, role, self.evidence_from)
         return next(
-            (
-                each
-                for each in self.spent
-                if (each.metric, each.role) == (metric, role)
-                and all(
-                    start is None or looks.until is None or looks.until > start
-                    for looks in (each.harm, each.promotion)
-                )
-            ),
-            Spent(metric=metric, role=role),
+            (each for each in self.spent if (each.metric, each.role, each.since) == key), known
         )
 
     def remaining(self, guardrail: Guardrail) -> float:

@@ -60,7 +60,7 @@ def checks(
         for asked in _ask(question, cases, sums):
             positions = asked.question.case.tolist()
             span_h = sums.span_h[asked.question.case].tolist()
-            columns = (positions, _checks(asked, span_h), _spent(asked))
+            columns = (positions, _checks(asked, span_h), _spent(asked, cases))
             for position, check, looks in zip(*columns, strict=True):
                 made[key][position], spent[key][position] = check, looks
     found = []
@@ -115,13 +115,14 @@ def _known(values: FloatArray) -> list[float | None]:
     return held
 
 
-def _spent(asked: _Asked) -> list[Spent]:
+def _spent(asked: _Asked, cases: Sequence[Case]) -> list[Spent]:
     """What each case's planned looks have spent."""
     metric, role = asked.question.metric.name, asked.question.role
+    since = [cases[position].evidence_from for position in asked.question.case.tolist()]
     looks = (asked.answer.look.looks.tolist(), asked.answer.promotion.looks.tolist())
     return [
-        Spent(metric=metric, role=role, harm=harm, promotion=promotion)
-        for harm, promotion in zip(*looks, strict=True)
+        Spent(metric=metric, role=role, since=start, harm=harm, promotion=promotion)
+        for start, harm, promotion in zip(since, *looks, strict=True)
     ]
 
 

@@ -28,6 +28,7 @@ from optimizer.judge.health import SRM_ALARM, Health, examine
 from optimizer.judge.means import PROMOTE_CLUSTERS
 from optimizer.judge.sums import CANARY, CONTROL, Sums, collect
 from optimizer.judge.wording import stale, subject
+from optimizer.metrics import METRICS
 
 CASES_AT_ONCE: Final = 1_000
 """Cases whose hash buckets are held in memory at once, about 30 kB each."""
@@ -246,6 +247,12 @@ def _floors(facts: _Facts) -> _Finding | None:
     if facts.clusters < PROMOTE_CLUSTERS:
         clause = f"not yet: {facts.clusters} of {PROMOTE_CLUSTERS} independent groups of sessions"
         return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.MIN_CLUSTERS, clause=clause)
+    crossed = next((each for each in facts.spent if each.harm.crossings), None)
+    if crossed is not None:
+        # A tolerated blip is no reason to give the canary more traffic.
+        label = METRICS[crossed.metric].label
+        clause = f"not yet: {label}: the last look showed harm, the next one has to confirm it"
+        return _Finding(outcome=Outcome.INCONCLUSIVE, reason=Reason.BETWEEN_LOOKS, clause=clause)
     return None
 
 

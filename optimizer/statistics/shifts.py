@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from optimizer.statistics.change_points import change_points
 from optimizer.statistics.runs import ALARM, CLIP, chance, cusum, residuals
@@ -240,6 +241,6 @@ def discoveries(p_values: npt.ArrayLike, *, tests: int, level: float = 0.05) -> 
         [True, False, False]
     """
     p = np.asarray(p_values, dtype=np.float64)
-    ordered = np.sort(p)
-    passed = np.flatnonzero(ordered <= level * np.arange(1, p.size + 1) / max(tests, 1))
-    return np.asarray(p <= (ordered[passed[-1]] if passed.size else -1.0))
+    left_out = np.ones(max(tests - p.size, 0))
+    adjusted = stats.false_discovery_control(np.concatenate([p, left_out]))
+    return np.asarray(adjusted[: p.size] <= level)

@@ -9,7 +9,7 @@ from bench.rollouts import gates
 from bench.rollouts.cells import Group, cells, quick
 from bench.rollouts.coverage import Coverage
 from bench.rollouts.gates import Gate, Results, checked
-from bench.rollouts.report import BEGIN, END, markdown, plot, put
+from bench.rollouts.report import markdown, plot
 from bench.rollouts.running import OURS, run
 from bench.rollouts.tally import Tally
 
@@ -130,15 +130,6 @@ def test_further_gates_are_a_list(found: Results) -> None:
     extra = [*gates.GATES, lambda _: [Gate(id="G9", text="vectors agree", holds=False)]]
 
     assert markdown(found, extra).endswith("- broken: G9 vectors agree")
-
-
-def test_only_the_section_between_the_markers_is_renewed(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
-
-    put(page, "new")
-
-    assert page.read_text(encoding="utf-8") == f"before\n\n{BEGIN}\nnew\n{END}\n\nafter\n"
 
 
 def test_what_is_written_is_the_same_every_time(tmp_path: Path, found: Results) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.replay import QUICK, main, report
 from bench.replay_harm import MEASURED, cases
-from bench.replay_report import BEGIN, END, Report, gates, markdown, plot, put
+from bench.replay_report import Report, gates, markdown, plot
 from bench.replay_savings import best_per_target, best_swap, interval, volume
 from bench.world.coderouter import BASELINE, MODELS, NO_RECORD, RESULTS, Benchmark, read
 
@@ -158,17 +158,6 @@ def test_the_picture_is_the_same_bytes(tmp_path: Path, found: Report) -> None:
         plot(found, tmp_path / name)
 
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
-
-
-def test_only_the_section_between_the_markers_is_renewed(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text(f"# Performance\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
-
-    put(page, "new")
-
-    assert page.read_text(encoding="utf-8") == (
-        f"# Performance\n\nbefore\n\n{BEGIN}\nnew\n{END}\n\nafter\n"
-    )
 
 
 def test_an_interval_of_one_seed_is_unknown() -> None:

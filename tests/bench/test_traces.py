@@ -16,7 +16,7 @@ from bench.traced.clients import Gaps, servegen
 from bench.traced.covering import law, of_measured
 from bench.traced.measured import Measured, endpoints, tasks
 from bench.traced.promises import Results, checked
-from bench.traced.report import BEGIN, END, markdown, put
+from bench.traced.report import markdown
 from bench.traced.running import (
     COSTLY,
     HARMLESS,
@@ -296,16 +296,6 @@ def test_limits_that_miss_too_often_break_the_run(
     assert finish(bad, write=target) == 1
     assert "broken: T5 limits" in capsys.readouterr().out
     assert "broken: T5 limits" in target.read_text(encoding="utf-8")
-
-
-def test_the_section_is_renewed_and_the_rest_kept(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-
-    put(page, "new")
-    put(page, "newer")
-
-    assert page.read_text(encoding="utf-8") == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
 
 
 def test_the_section_names_its_sources_and_every_world(found: Results) -> None:

@@ -165,6 +165,7 @@ def test_a_crossing_that_waits_for_its_second_promotes_nothing() -> None:
     ]
     assert waiting
     assert {each.outcome for each in waiting} == {Outcome.INCONCLUSIVE}
+    assert {each.stage_outcome for each in waiting} == {Outcome.INCONCLUSIVE}
     assert any(each.outcome is Outcome.PASS for each in verdicts)
 
 

@@ -1,6 +1,5 @@
 """Evidence from before a model changed behind its name does not count."""
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from optimizer.judge import Case
 from optimizer.loop.restarts import TRANSITION, restart_evidence
 from rides import Ride, after
 from rollout_scene import START, TARGET, acting
-
-SOON = timedelta(minutes=5)
 
 
 @pytest.fixture
@@ -71,15 +68,16 @@ def test_arms_that_serve_no_canary_restart_nothing(ride: Ride) -> None:
 def test_what_was_spent_on_void_evidence_is_void(ride: Ride) -> None:
     decision = canary(ride)
     assert decision.evidence_from is not None
-    start = decision.evidence_from
-    policy = ride.given.policies[TARGET]
+    looks = Looks(fractions=(0.1,), until=after(6), spent=0.001)
+    given = Spent(metric="failure_rate", role="guardrail", since=decision.evidence_from, harm=looks)
 
-    def spent(looked_until: timedelta) -> Spent:
-        looks = Looks(fractions=(0.1,), until=start + looked_until, spent=0.001)
-        given = Spent(metric="failure_rate", role="guardrail", harm=looks)
-        return Case(decision=decision, policy=policy, spent=(given,)).looks(
-            "failure_rate", "guardrail"
+    def spent() -> Looks:
+        case = Case(
+            decision=ride.get(decision.id), policy=ride.given.policies[TARGET], spent=(given,)
         )
+        return case.looks("failure_rate", "guardrail").harm
 
-    assert spent(SOON).harm.fractions == (0.1,)
-    assert spent(-SOON).harm == Looks()
+    assert spent() == looks
+    # Found hours later, when looks at both versions of the model had been taken.
+    restart_evidence(ride.given, {(TARGET, decision.candidate): after(2)}, acting=acting(after(7)))
+    assert spent() == Looks()
