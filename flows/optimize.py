@@ -45,7 +45,9 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         changed = changed_arms(insights, equipment.targets)
         if changed and not parameters.dry_run:
             restart_evidence(opaque(equipment), opaque(changed), acting)
-        assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=False)
+        assessed = judge_in_flight(
+            opaque(equipment), acting, when.as_of, guard_only=False, dry_run=parameters.dry_run
+        )
         moved = () if parameters.dry_run else await step_each(assessed, parameters, when)
         return record(
             observed=observed,

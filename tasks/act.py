@@ -30,11 +30,20 @@ def restart_evidence(
 
 @task(name="judge_in_flight", timeout_seconds=600, **EFFECT)
 def judge_in_flight(
-    equipment: Equipment, acting: Acting, as_of: datetime, *, guard_only: bool
+    equipment: Equipment,
+    acting: Acting,
+    as_of: datetime,
+    *,
+    guard_only: bool,
+    dry_run: bool = False,
 ) -> tuple[evaluate.Assessment, ...]:
-    """Judge every decision in flight, plan its step, and record the look."""
+    """Judge every decision in flight, plan its step, and record the look.
+
+    A dry run records none: nobody acts on it, so it spends no error.
+    """
     found = evaluate.assess(equipment, acting=acting, as_of=as_of, guard_only=guard_only)
-    evaluate.record_looks(equipment, found, acting=acting)
+    if not dry_run:
+        evaluate.record_looks(equipment, found, acting=acting)
     return found
 
 

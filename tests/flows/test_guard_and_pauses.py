@@ -110,13 +110,15 @@ def test_a_freeze_stops_an_advance_but_no_rollback(tmp_path: Path) -> None:
     assert saved["started"] == {decision: "rolled_back"}
 
 
-def test_a_dry_run_writes_no_decision_and_moves_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_writes_no_decision_takes_no_look_and_moves_nothing(tmp_path: Path) -> None:
     given, decision = in_canary(tmp_path)
     put(given.equipment, traffic(START, START + 2 * HOUR, quality=GOOD))
-    before = (given.decision(decision), given.held(), given.messages())
+    looks = given.equipment.ledger.decisions.looks
+    before = (given.decision(decision), given.held(), given.messages(), looks(decision))
 
     result = given.optimize(START + 2 * HOUR, dry_run=True)
 
     assert (result["moves"], result["started"]) == ({"advance": 1}, {})
-    assert (given.decision(decision), given.held(), given.messages()) == before
+    after = (given.decision(decision), given.held(), given.messages(), looks(decision))
+    assert after == before
     assert len(given.equipment.ledger.decisions.find()) == 1
