@@ -13,9 +13,11 @@ import httpx
 from prefect.deployments import arun_deployment
 from prefect.exceptions import MissingResult, ObjectNotFound
 
+from flows.equipped import equipment
 from flows.occasion import Occasion, about
 from flows.parameters import RolloutParameters, RunParameters
 from flows.rollout import HELD, rollout
+from optimizer.evidence import DecisionId
 from optimizer.loop.evaluate import Assessment
 
 
@@ -93,5 +95,6 @@ async def _in_process(given: RolloutParameters) -> str:
         result = await state.aresult()
     except MissingResult:
         # The server answered late and gave the state back bare; the ledger knows what was done.
-        return "done"
+        ledger = equipment(given.config_file, given.clock).ledger
+        return ledger.decisions.get(DecisionId(given.decision_id)).state.value
     return f"held: {result['reason']}" if result["move"] == HELD else str(result["state"])

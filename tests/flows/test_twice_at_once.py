@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.exceptions import MissingResult
 
 from flow_scene import Installation, installed
 from flows.dispatch import step_each
@@ -119,6 +121,26 @@ def test_without_the_deployment_the_step_is_taken_in_this_process(tmp_path: Path
             for deployment in await client.read_deployments():
                 await client.delete_deployment(deployment.id)
         when = Occasion(as_of=START, now=START, run_id="hour", deployed=True)
+        (moved,) = await step_each(found, parameters, when)
+        return moved.how
+
+    assert asyncio.run(started()) == "deploying"
+    assert given.decision(decision).state is State.DEPLOYING
+
+
+def test_a_state_that_comes_back_bare_is_read_from_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, decision = due_to_start(tmp_path)
+    parameters = OptimizeParameters(config_file=given.config, as_of=START, clock=START)
+    found = assess(given.equipment, acting=acting(START), as_of=START)
+
+    async def bare(_state: object, **_: object) -> None:
+        raise MissingResult
+
+    async def started() -> str:
+        when = Occasion(as_of=START, now=START, run_id="hour", deployed=False)
+        monkeypatch.setattr(PrefectState, "aresult", bare)
         (moved,) = await step_each(found, parameters, when)
         return moved.how
 
