@@ -170,7 +170,7 @@ def installed(
     """A configured installation; nothing has run."""
     (directory / "optimizer.yaml").write_text(
         f"""
-database: {{connection_string: "sqlite:///{directory}/ledger.db", spool_directory: spool}}
+database: {{connection_string: "sqlite:///ledger.db", spool_directory: spool}}
 integrations:
   sources: {sources}
   gateways: [{{kind: file, name: files, directory: allocations, expires_after: 2d}}]
