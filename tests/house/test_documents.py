@@ -33,7 +33,7 @@ GLOSSARY = {
     "verdict": "optimizer.evidence:Verdict",
     "decision": "optimizer.decision:Decision",
     "allocation": "optimizer.allocation:Allocation",
-    "plan": "optimizer.cycle:Plan",
+    "plan": "optimizer.cycle.arbitrate:Plan",
     "snapshot": "optimizer.ports:Snapshot",
     "source": "optimizer.ports:Source",
     "ledger": "optimizer.ports:Ledger",
