@@ -1,9 +1,11 @@
 """Simulate canary rollouts: what each rule rolls back, catches and promotes, and how soon.
 
     python -m bench canary [--quick] [--jobs N] [--write docs/performance.md] [--json FILE]
+    python -m bench canary --worlds label_delay,bursty [--quick] [--jobs N] [--json FILE]
 
-Exit status 1: a stated gate is broken. The same code gives the same tables, however many processes
-share the work.
+The second form runs the cells of some worlds alone and prints them, with the same figures as in a
+whole run. Exit status 1: a stated gate is broken. The same code gives the same tables, however many
+processes share the work.
 """
 
 import argparse
@@ -35,13 +37,23 @@ COVERED_QUICK: Final = 100
 
 
 def simulate(
-    chosen: Sequence[Cell], *, covered: int, jobs: int, quickly: bool, say: Say
+    chosen: Sequence[Cell],
+    *,
+    covered: int,
+    jobs: int,
+    quickly: bool,
+    say: Say,
+    worlds: tuple[str, ...] = (),
 ) -> Results:
-    """Every cell, and so many rollouts of each coverage check, on ``jobs`` processes."""
+    """Every cell, and so many rollouts of each coverage check, on ``jobs`` processes.
+
+    covered: 0 for no coverage check; worlds: the worlds whose cells these are, none for all.
+    """
     with _pool(jobs) as pool:
         tallies = [pool.submit(run, cell) for cell in chosen]
-        differences = [pool.submit(of_difference, each, covered) for each in questions()]
-        quantiles = [pool.submit(of_quantile, *case, covered) for case in quantile_cases()]
+        asked, cases = (questions(), quantile_cases()) if covered else ([], [])
+        differences = [pool.submit(of_difference, each, covered) for each in asked]
+        quantiles = [pool.submit(of_quantile, *case, covered) for case in cases]
         names: dict[Future[Any], str] = {
             **{part: cell.name for part, cell in zip(tallies, chosen, strict=True)},
             **dict.fromkeys([*differences, *quantiles], "coverage"),
@@ -59,6 +71,7 @@ def simulate(
                 *(part.result() for part in quantiles),
             ),
             quick=quickly,
+            worlds=worlds,
         )
 
 
@@ -76,13 +89,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--write", type=Path, help="file whose canary section is renewed")
     parser.add_argument("--json", type=Path, help="file for every figure")
+    parser.add_argument("--worlds", help="kinds of worlds, by comma, that alone are run")
     given = parser.parse_args(arguments)
+    kept, worlds = cells(), tuple(given.worlds.split(",")) if given.worlds else ()
+    unknown = sorted(set(worlds) - {cell.world.kind for cell in kept})
+    if unknown:
+        known = ", ".join(sorted({cell.world.kind for cell in kept}))
+        parser.error(f"no world {', '.join(unknown)}; there are {known}")
+    if worlds and given.write is not None:
+        parser.error("--write renews the whole section, so it needs all worlds")
+    kept = [cell for cell in kept if not worlds or cell.world.kind in worlds]
+    covered = COVERED_QUICK if given.quick else COVERED
     found = simulate(
-        quick(cells()) if given.quick else cells(),
-        covered=COVERED_QUICK if given.quick else COVERED,
+        quick(kept) if given.quick else kept,
+        covered=0 if worlds else covered,
         jobs=given.jobs,
         quickly=given.quick,
         say=lambda text: print(text, file=sys.stderr, flush=True),
+        worlds=worlds,
     )
     return finish(found, write=given.write, results=given.json)
 

@@ -36,6 +36,11 @@ ENTRIES = (
         name="guard", where="flows.cli:guard", help="Look at what is in flight; hold or roll back."
     ),
     Entry(name="maintain", where="flows.cli:maintain", help="Daily housekeeping."),
+    Entry(
+        name="backtest",
+        where="optimizer.cli.backtest:backtest",
+        help="What would have been decided on past logs, and saved; acts on nothing.",
+    ),
 )
 
 

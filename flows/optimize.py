@@ -14,9 +14,11 @@ from optimizer.analyzers.drift import changed_arms
 from optimizer.evidence import Insight, Proposal, Scene
 from optimizer.loop.decide import gather, keep_insights
 from optimizer.loop.equipment import Equipment
+from optimizer.loop.experiments import are_any, with_experiments
 from tasks import report
 from tasks.act import judge_in_flight, restart_evidence
 from tasks.decide import decide, run_analyzer, run_strategy
+from tasks.experiment import run_experiments
 from tasks.options import opaque
 
 ACTOR = "optimize"
@@ -37,12 +39,18 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         scene = gather(equipment, as_of=when.as_of, only=parameters.targets)
         insights = _insights(equipment, scene)
         keep_insights(equipment, when.as_of, insights)
+        changed = changed_arms(insights, equipment.targets)
+        tried = (
+            run_experiments(opaque(equipment), acting, when.as_of, opaque(changed))
+            if are_any(equipment) and not parameters.dry_run
+            else ()
+        )
+        scene = with_experiments(equipment, scene)
         proposals = _proposals(equipment, scene, insights)
         decided = decide(
             opaque(equipment), opaque(scene), opaque(proposals), acting, dry_run=parameters.dry_run
         )
         report.publish_new(equipment, decided.created, when)
-        changed = changed_arms(insights, equipment.targets)
         if changed and not parameters.dry_run:
             restart_evidence(opaque(equipment), opaque(changed), acting)
         assessed = judge_in_flight(
@@ -53,6 +61,7 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
             observed=observed,
             findings=findings,
             insights=insights,
+            tried=tried,
             decided=decided,
             assessed=assessed,
             moved=moved,

@@ -191,3 +191,32 @@ class MaintainParameters(RunParameters):
         title="Keep days (days)",
         description="Age of 1-day aggregates.",
     )
+
+
+class BacktestParameters(RunParameters):
+    """The past run again; acts on nothing."""
+
+    model_config = ConfigDict(extra="forbid", title="Backtest")
+
+    start: Moment = Field(
+        default=None,
+        title="From (UTC)",
+        description="First hour that is decided anew, a whole one. Empty: four weeks before the "
+        "end, or the beginning of the log.",
+    )
+    end: Moment = Field(
+        default=None,
+        title="To (UTC)",
+        description="End of the last hour, a whole one. Empty: the end of the log.",
+    )
+    targets: list[str] = Field(
+        default_factory=list,
+        max_length=10_000,
+        title="Targets",
+        description="Run these again only. Empty: all.",
+    )
+    html: Path | None = Field(
+        default=None,
+        title="Page",
+        description="File on the worker that an HTML page is written to. Empty: none.",
+    )

@@ -66,7 +66,7 @@ HISTOGRAM = "histogram"
 bucket, no zero counts; empty bytes = no latency known."""
 
 CLUSTERS = "clusters"
-"""Bytes: for control and canary slices, hash buckets of shape
+"""Bytes: for control, canary and experiment slices, hash buckets of shape
 ``(len(CLUSTER_FIELDS), N_CLUSTERS)``; empty bytes elsewhere.
 
 The first byte is 1 where cells follow as they are, 2 where they are zlib-compressed, which is done

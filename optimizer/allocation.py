@@ -3,19 +3,25 @@
 A unit (session, user or request) is hashed to a point in [0, 1). The canary grows from the left end
 and its concurrent control from the right end, so that a unit that once was in the canary, or in the
 control, stays there while shares grow; the baseline holds what is between them.
+
+In an experiment each arm has a zone of its own, all of one width, from the left end. An arm that
+gets less than its zone keeps the zone's beginning, and arms that get more take what others gave up,
+in order: a unit changes its arm only where it must.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 
 class SliceName(Enum):
-    """The part a unit plays in a rollout."""
+    """The part a unit plays in a rollout, or in an experiment, whose slices name many arms."""
 
     BASELINE = "baseline"
     CONTROL = "control"
     CANARY = "canary"
+    EXPERIMENT = "experiment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +133,100 @@ def canary(
         slices=tuple(parts),
         decision_id=decision_id,
     )
+
+
+def experiment(
+    target: str,
+    *,
+    baseline: str,
+    arms: Sequence[str],
+    shares: Sequence[float],
+    share: float,
+    generation: int,
+    salt: str,
+) -> Allocation:
+    """The arms of an experiment side by side at the left, the baseline on the rest.
+
+    Args:
+        target: the target's name.
+        baseline: the arm in force, which also gets what is left of the experiment's share.
+        arms: in the experiment, in the order of their zones.
+        shares: of the experiment's traffic, one an arm, >= 0 with a sum of at most 1; an arm with 0
+            gets no unit.
+        share: of the target's traffic that the experiment holds, in (0, 1].
+        generation: of the allocation.
+        salt: of the hash; the same for the whole experiment.
+
+    Raises:
+        ValueError: shares outside their bounds, naming them.
+
+    Examples:
+        >>> a = experiment("t", baseline="a", arms=["a", "b"], shares=[0.75, 0.25], share=0.4,
+        ...                generation=2, salt="s")
+        >>> [(s.name.value, s.arm, s.low, s.high) for s in a.slices]
+        [('experiment', 'a', 0.0, 0.2), ('experiment', 'b', 0.2, 0.3), ('experiment', 'a', 0.3, 0.4), ('baseline', 'a', 0.4, 1.0)]
+    """  # noqa: E501 - one line of output
+    if not 0 < share <= 1 or len(arms) != len(shares) or min(shares, default=-1.0) < 0:
+        msg = f"an experiment's share {share} lies in (0, 1], its arms' shares {shares} above 0"
+        raise ValueError(msg)
+    if math.fsum(shares) > 1 + 1e-9:
+        msg = f"the arms' shares {shares} add up to more than 1"
+        raise ValueError(msg)
+    units = _steps(arms, shares)
+    width = round(share * STEPS)
+    edges = [round(width * step / STEPS) / STEPS for step, _ in units] + [width / STEPS]
+    parts = [
+        Slice(name=SliceName.BASELINE, arm=baseline, low=low, high=high)
+        if arm is None
+        else Slice(name=SliceName.EXPERIMENT, arm=arm, low=low, high=high)
+        for (_, arm), low, high in zip(units, edges, edges[1:], strict=False)
+        if high > low
+    ]
+    if width < STEPS:
+        parts.append(Slice(name=SliceName.BASELINE, arm=baseline, low=edges[-1], high=1.0))
+    return Allocation(
+        target=target,
+        generation=generation,
+        salt=salt,
+        baseline=baseline,
+        slices=tuple(_joined(parts)),
+    )
+
+
+STEPS = 1_000_000
+"""Parts that traffic is divided into, so that shares are the same numbers wherever they go."""
+
+
+def _steps(arms: Sequence[str], shares: Sequence[float]) -> list[tuple[int, str | None]]:
+    """Where each piece begins, in parts of the experiment's share, and whose it is."""
+    zone = STEPS // len(arms)
+    begins = [position * zone for position in range(len(arms))] + [STEPS]
+    wanted = [round(each * STEPS) for each in shares]
+    own = [min(each, begins[n + 1] - begins[n]) for n, each in enumerate(wanted)]
+    more = [each - kept for each, kept in zip(wanted, own, strict=True)]
+    pieces: list[tuple[int, str | None]] = []
+    for position, arm in enumerate(arms):
+        start, end = begins[position], begins[position + 1]
+        pieces.append((start, arm))
+        start += own[position]
+        for taker, name in enumerate(arms):
+            taken = min(more[taker], end - start)
+            if taken > 0:
+                pieces.append((start, name))
+                start += taken
+                more[taker] -= taken
+        if start < end:
+            pieces.append((start, None))
+    return pieces
+
+
+def _joined(parts: Sequence[Slice]) -> list[Slice]:
+    """The same slices, neighbours of one arm and name made one."""
+    joined: list[Slice] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if last is not None and (last.name, last.arm) == (part.name, part.arm):
+            joined[-1] = Slice(name=last.name, arm=last.arm, low=last.low, high=part.high)
+        else:
+            joined.append(part)
+    return joined

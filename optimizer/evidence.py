@@ -18,6 +18,9 @@ import pandas as pd
 from optimizer.policy import Policy
 from optimizer.targets import Target
 
+HISTORY_SUMS = ("n", "n_cost", "cost_nusd", "n_quality", "quality_e6", "quality_sq_e9")
+"""Sums of a scene's history; the rest of an aggregate is only kept for its hours."""
+
 DecisionId = NewType("DecisionId", str)
 ProposalId = NewType("ProposalId", str)
 
@@ -250,7 +253,9 @@ class Proposal:
 
     priority: larger is taken first; exploratory: rests on a prior, not on traffic of its own;
     urgent: a safety reason, arbitration puts it before any saving; planned_hours: how long the
-    rollout needs by the plan check.
+    rollout needs by the plan check; p_value: chance of evidence as strong, given that it was strong
+    enough to be proposed, were the weakest of its measured claims untrue; None = it rests on no
+    test, but on a prior or on a broken limit.
     """
 
     id: ProposalId
@@ -266,6 +271,13 @@ class Proposal:
     urgent: bool = False
     exploratory: bool = False
     planned_hours: float | None = None
+    p_value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a p-value that is none."""
+        if self.p_value is not None and not 0.0 <= self.p_value <= 1.0:
+            msg = f"p_value = {self.p_value} of {self.id} lies outside [0, 1]"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +289,36 @@ class Past:
     state: str
     ended_at: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a strategy expected of a promotion, and what the holdback showed."""
+
+    strategy: str
+    target: str
+    exploratory: bool
+    expected: Impact
+    actual: Impact
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winner:
+    """An arm that an experiment declared the best, and that is not the baseline it ran against.
+
+    rule: how the experiment's traffic was split; since: start of the hours it rests on.
+    """
+
+    experiment: str
+    rule: str
+    target: str
+    arm: str
+    baseline: str
+    since: datetime
+    ended_at: datetime
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +344,13 @@ class Scene:
     ``hours`` are 1-hour aggregates of the last days (schema: :mod:`optimizer.aggregates`);
     ``baselines`` names the arm in force per target; ``in_flight`` targets have a decision that is
     not final; ``past`` holds ended rollouts, newest last; ``changes`` the start times of decisions
-    of the last day per target; ``paused`` targets start nothing.
+    of the last day per target; ``paused`` targets start nothing; ``settled`` holds what promotions
+    of the last months promised and did; ``history`` goes weeks further back than ``hours``, with
+    the columns target, arm, window_start_s and ``HISTORY_SUMS``, None = nothing is older;
+    ``explored`` holds per target what was logged of an arm that is proposed, with the columns
+    ``EXPLORED``, and nothing of targets whose proposed arms did not serve; ``experiments`` names
+    the experiment that holds a target; ``winners`` what experiments of the last days declared the
+    best, oldest first.
     """
 
     now: datetime
@@ -316,6 +364,11 @@ class Scene:
     changes: Mapping[str, Sequence[datetime]] = field(default_factory=lambda: MappingProxyType({}))
     paused: frozenset[str] = frozenset()
     exploration_spent_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    settled: tuple[Settled, ...] = ()
+    explored: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
+    history: pd.DataFrame | None = None
+    experiments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    winners: tuple[Winner, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

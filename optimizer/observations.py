@@ -5,8 +5,10 @@ go through. A value that is merely absent (a latency of 0 is a sentinel for "not
 as unknown and counted as missing: unknown is not bad.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 
 class Kind(Enum):
@@ -110,6 +112,20 @@ FEEDBACK_COLUMNS = (
 """Canonical columns of a feedback event; the newest score of a request counts."""
 
 
+EXPLORED = (
+    "hour_start_s",
+    "arm",
+    "propensity",
+    "cluster",
+    "n",
+    "quality_e6",
+    "quality_sq_e9",
+)
+"""Columns of what was logged of one target: scored calls of one hour (its start, Unix seconds),
+arm, chance of that arm (nan = unknown) and hash bucket of sessions; how many, and sums of their
+scores in millionths and of the squares in billionths."""
+
+
 class ScoreScale(Enum):
     """How a source writes quality; turned into [0, 1] at the border."""
 
@@ -119,6 +135,28 @@ class ScoreScale(Enum):
     """1 to 5 stars: (r - 1) / 4"""
     PERCENT = "percent"
     """0 to 100: r / 100"""
+    LIKES = "likes"
+    """a word or bit for liked or not: 1 or 0 (:data:`LIKES`)"""
+    SIGNALS = "signals"
+    """what the user did with the answer, by a table of scores (:data:`SIGNALS` unless set)"""
+
+
+LIKES: Mapping[str, float] = MappingProxyType(
+    dict.fromkeys(("like", "liked", "up", "thumbs_up", "positive", "true", "yes", "1", "1.0"), 1.0)
+    | dict.fromkeys(
+        ("dislike", "disliked", "down", "thumbs_down", "negative", "false", "no", "0", "0.0"), 0.0
+    )
+)
+"""Words for liked and not liked, lower case."""
+
+SIGNALS: Mapping[str, float] = MappingProxyType(
+    {"regenerated": 0.0, "edited": 0.5, "saved": 1.0, "shared": 1.0, "task_completed": 1.0}
+)
+"""Scores of what users do, lower case: an answer asked for again was of no use, an edited one half.
+
+A convention, not a measurement: arms are compared by it alike, so that its zero and one matter less
+than that it stays the same. Of several signals of one request the newest counts.
+"""
 
 
 def columns_of(kind: Kind) -> tuple[Column, ...]:

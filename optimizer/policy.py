@@ -2,10 +2,16 @@
 
 A policy is frozen and hashed into every decision; nothing in the core carries a threshold of its
 own. Shares are fractions in [0, 1], money is USD, times are :class:`~datetime.timedelta`.
+
+Policies that are written as conditions speak of :data:`FACTS`, each of one declared kind.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
 
 from optimizer.metrics import METRICS
 
@@ -105,6 +111,7 @@ class SafetyLimits:
 class Budget:
     """Money limits in USD; None = no limit."""
 
+    monthly_usd: float | None = None
     daily_usd: float | None = None
     hourly_usd: float | None = None
     per_request_usd: float | None = None
@@ -112,19 +119,46 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Refuse negative limits."""
-        for name in ("daily_usd", "hourly_usd", "per_request_usd", "exploration_daily_usd"):
-            value = getattr(self, name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
             if value is not None:
-                _check(name, value, 0.0, float("inf"))
+                _check(limit.name, value, 0.0, float("inf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """When a person must agree, and how long the question stays open."""
+    """When a person must agree, and how long the question stays open.
+
+    when_missed: to changes of a strategy whose promises provably failed more often than they may.
+    """
 
     required: bool = False
     above_daily_usd: float | None = None
+    when_missed: bool = True
     expires_after: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlastRadius:
+    """How much an unproven change may hurt at most, while its canary is largest; None = no limit.
+
+    *at_risk*: requests a day that the canary would serve, and what they would cost, USD a day;
+    *together*: with everything that is in flight on all targets; refuse: what is above a limit is
+    refused, else a person must agree.
+    """
+
+    max_daily_usd_at_risk: float | None = None
+    max_daily_requests_at_risk: float | None = None
+    max_daily_usd_at_risk_together: float | None = None
+    max_daily_requests_at_risk_together: float | None = None
+    refuse: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse negative limits."""
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if value is not None:
+                _check(limit.name, value, 0.0, float("inf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +205,9 @@ class Policy:
     limits) is then compared unfairly;
     blip_tolerance: whether a planned look that crosses must be confirmed by the next one, unless it
     is clear; costs one look of delay;
-    data_lag_max: age of the newest complete window beyond which the data are stale.
+    data_lag_max: age of the newest complete window beyond which the data are stale;
+    peak_factor: a provider's limits must hold the busiest hour of the last week times this;
+    deprecation_notice: how long before a model's deprecation a change to it is warned of.
     """
 
     goal: Goal = Goal()
@@ -180,6 +216,7 @@ class Policy:
     safety: SafetyLimits = SafetyLimits()
     budget: Budget = Budget()
     approval: Approval = Approval()
+    blast_radius: BlastRadius = BlastRadius()
     freezes: tuple[Freeze, ...] = ()
     alpha_rollback: float = 0.05
     alpha_promote: float = 0.05
@@ -195,6 +232,8 @@ class Policy:
     control_ratio: float = 1.0
     blip_tolerance: bool = False
     adopt_drift: bool = False
+    peak_factor: float = 1.2
+    deprecation_notice: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
         """Check ranges and that stages grow and guardrails are named once."""
@@ -211,6 +250,7 @@ class Policy:
             msg = f"stage shares must grow: {shares}"
             raise ValueError(msg)
         _check("control_ratio", self.control_ratio, 1.0, LARGEST_RATIO)
+        _check("peak_factor", self.peak_factor, 1.0, LARGEST_RATIO)
         if shares[-1] * (1.0 + self.control_ratio) > 1.0 + ROUNDING:
             msg = (
                 f"the last stage gives the canary {shares[-1]} and its control "
@@ -248,3 +288,61 @@ class Policy:
     def frozen_at(self, now: datetime) -> Freeze | None:
         """The freeze window that covers ``now``, if any."""
         return next((freeze for freeze in self.freezes if freeze.covers(now)), None)
+
+
+Fact = str | float | bool | datetime | tuple[str, ...] | Mapping[str, str] | None
+Facts = Mapping[str, Fact]
+"""By the names of :data:`FACTS`; every one of them is there, None = unknown."""
+
+
+class Kind(Enum):
+    """What a fact is."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    FLAG = "flag"
+    MOMENT = "moment"
+    TEXTS = "texts"
+    LABELS = "labels"
+
+
+PREDICTED: Final = ("quality", "failure_rate", "latency_p95_ms", "cost_usd")
+EXPECTED: Final = (
+    "daily_saving_usd",
+    "cost_reduction_pct",
+    "quality_delta",
+    "latency_delta_pct",
+    "confidence",
+)
+
+FACTS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "now": Kind.MOMENT,
+        "strategy": Kind.TEXT,
+        "urgent": Kind.FLAG,
+        "exploratory": Kind.FLAG,
+        "target.name": Kind.TEXT,
+        "target.task_type": Kind.TEXT,
+        "target.labels": Kind.LABELS,
+        **{
+            f"{arm}.{part}": kind
+            for arm in ("candidate", "baseline")
+            for part, kind in (
+                ("name", Kind.TEXT),
+                ("model", Kind.TEXT),
+                ("provider", Kind.TEXT),
+                ("regions", Kind.TEXTS),
+            )
+        },
+        **{f"expected.{name}": Kind.NUMBER for name in EXPECTED},
+        **{f"predicted.{name}": Kind.NUMBER for name in PREDICTED},
+        **{f"baseline.{name}": Kind.NUMBER for name in PREDICTED},
+        "requests_per_day": Kind.NUMBER,
+        "daily_cost_usd": Kind.NUMBER,
+        "baseline.daily_cost_usd": Kind.NUMBER,
+        "largest_share": Kind.NUMBER,
+        "daily_requests_at_risk": Kind.NUMBER,
+        "daily_usd_at_risk": Kind.NUMBER,
+    }
+)
+"""Every name a policy may use, and its kind."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
 from types import MappingProxyType
 
@@ -150,13 +151,44 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a target asks of any arm that serves it; what is not asked is not checked."""
+
+    context_window_tokens: int | None = None
+    tools: bool = False
+    json_mode: bool = False
+    vision: bool = False
+    streaming: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What an arm's model is known to do; None = unknown, which is never taken for yes.
+
+    deprecated_on: the day from which its provider gives no promise; regions: where it may be
+    served; requests_per_minute, tokens_per_minute: what the provider lets this target have.
+    """
+
+    context_window_tokens: int | None = None
+    tools: bool | None = None
+    json_mode: bool | None = None
+    vision: bool | None = None
+    streaming: bool | None = None
+    deprecated_on: date | None = None
+    regions: tuple[str, ...] | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One complete configuration of a target."""
+    """One complete configuration of a target; ``offers`` None = nothing is known of its model."""
 
     name: str
     config: ModelConfig
     price: Price | None = None
     prior: Prior | None = None
+    offers: Offers | None = None
     enabled: bool = True
 
     def __post_init__(self) -> None:
@@ -168,6 +200,8 @@ class Arm:
 class Target:
     """One call site of the LLM: its arms and the arm in force at first start.
 
+    needs: what every arm must be able to do; labels: free words of the operator, for policies.
+
     Raises:
         ValueError: a bad name, two arms of one name, or a baseline that is no arm.
     """
@@ -176,6 +210,8 @@ class Target:
     task_type: TaskType = TaskType.OTHER
     arms: tuple[Arm, ...]
     baseline: str
+    needs: Needs = Needs()
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         """Check names and references."""

@@ -7,31 +7,51 @@ that takes the strategies section and returns an Analyzer or a Strategy.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from pydantic import SecretStr
+
+from optimizer.analyzers.anomaly import Anomaly
 from optimizer.analyzers.cost import Cost
 from optimizer.analyzers.drift import Drift
+from optimizer.analyzers.pattern import Pattern
 from optimizer.analyzers.performance import Performance
+from optimizer.analyzers.quality import Quality
 from optimizer.engine import Engine, EngineLimits, Spool
 from optimizer.evidence import Analyzer, Strategy
 from optimizer.integrations.file_gateway import FileGateway
 from optimizer.integrations.file_notifier import FileNotifier
 from optimizer.integrations.files import FileSource, forget
+from optimizer.integrations.genai_price_book import GenaiPriceBook
 from optimizer.integrations.no_prices import NoPrices
+from optimizer.integrations.policy_opa import OpaPoint, Silence
 from optimizer.integrations.prefect_dispatch import PrefectDispatcher
+from optimizer.integrations.price_list import PriceEntry, PriceList
 from optimizer.integrations.simulated import SimulatedWorld
 from optimizer.integrations.sql import SqlSource
 from optimizer.integrations.webhook_notifier import WebhookNotifier
 from optimizer.loop.equipment import Equipment
-from optimizer.ports import Dispatcher, Gateway, Json, Mapped, Notifier, Source
-from optimizer.settings import Loaded, Settings, policy_of, target_of
+from optimizer.ports import (
+    Dispatcher,
+    Gateway,
+    Json,
+    Mapped,
+    Notifier,
+    PolicyPoint,
+    PriceBook,
+    Source,
+)
+from optimizer.settings import Loaded, Settings, designs_of, policy_of, target_of
 from optimizer.settings.model import (
     FileGatewaySettings,
     FileNotifierSettings,
     FileSourceSettings,
+    OpaPointSettings,
+    Prices,
     SqlSourceSettings,
     Strategies,
     WebhookNotifierSettings,
@@ -40,6 +60,8 @@ from optimizer.storage import SqlLedger
 from optimizer.strategies import pareto
 from optimizer.strategies.pareto import Pareto
 from optimizer.strategies.threshold import Threshold
+from optimizer.strategies.winners import Winners
+from optimizer.targets import Price
 
 Clock = Callable[[], datetime]
 World = SimulatedWorld
@@ -53,16 +75,33 @@ ANALYZERS: Mapping[str, Callable[[Strategies], Analyzer]] = {
         min_requests=section.thresholds.min_requests,
         spike_min=section.thresholds.cost_increase_pct / 100,
     ),
+    "quality": lambda section: Quality(
+        min_requests=section.thresholds.min_requests,
+        alert=section.thresholds.quality_score_min,
+        drop_min=section.thresholds.quality_drop_pct / 100,
+    ),
+    "pattern": lambda section: Pattern(min_requests=section.thresholds.min_requests),
     "drift": lambda section: Drift(min_requests=section.thresholds.min_requests),
+    "anomaly": lambda section: Anomaly(min_requests=section.thresholds.min_requests),
 }
 STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
     "threshold": lambda section: Threshold(min_requests=section.thresholds.min_requests),
+    "ab_test": lambda section: Winners(
+        name="ab_test", rule="uniform", min_requests=section.thresholds.min_requests
+    ),
+    "bandit": lambda section: Winners(
+        name="bandit", rule="top_two", min_requests=section.thresholds.min_requests
+    ),
     "cost_performance": lambda section: Pareto(
         settings=pareto.Settings(
             min_gain=section.cost_performance.min_saving, delta=section.cost_performance.delta
         )
     ),
 }
+
+
+EXPERIMENTAL: Final = ("ab_test", "bandit")
+"""Strategies that propose winners of experiments: nothing to say where none is configured."""
 
 
 def utc_now() -> datetime:
@@ -95,17 +134,49 @@ def equip(loaded: Loaded, *, clock: Clock = utc_now) -> Equipment:
         targets=targets,
         policies={item.name: policy_of(item, settings.defaults) for item in settings.targets},
         analyzers=_family("analyzers", ANALYZERS, None, settings.strategies),
-        strategies=_family(
-            "strategies", STRATEGIES, list(settings.strategies.enabled), settings.strategies
-        ),
+        strategies=_family("strategies", STRATEGIES, _enabled(settings), settings.strategies),
         notifiers=tuple(_notifier(item, clock) for item in settings.integrations.notifiers),
-        prices=NoPrices(),
+        policy_points=_policy_points(settings),
+        experiments=tuple(design for item in settings.targets for design in designs_of(item)),
+        prices=_price_book(settings.integrations.prices),
         lateness=settings.integrations.intake.lateness,
         feedback_horizon=settings.integrations.intake.feedback_horizon,
+        false_discovery_rate=settings.strategies.false_discovery_rate,
         config_hash=loaded.fingerprint,
         code_version=version("llm-auto-optimizer"),
         clock=clock,
     )
+
+
+def rehearse(loaded: Loaded, directory: Path, *, clock: Clock = utc_now) -> Equipment:
+    """The configured sources and limits, with a ledger and a gateway of their own in a directory.
+
+    Whatever is done with it, no ledger, gateway, notifier or spool of the installation is touched,
+    and no policy point outside is asked.
+
+    Raises:
+        ConfigError, UnavailableError: as :func:`equip`.
+    """
+    settings = loaded.settings
+    database = settings.database.model_copy(
+        update={
+            "connection_string": SecretStr(f"sqlite:///{directory / 'ledger.db'}"),
+            "auto_migrate": True,
+            "spool_directory": directory / "spool",
+        }
+    )
+    nowhere = FileGatewaySettings(kind="file", name="nowhere", directory=directory / "allocations")
+    integrations = settings.integrations.model_copy(
+        update={"gateways": [nowhere], "notifiers": [], "policy_points": []}
+    )
+    apart = settings.model_copy(
+        update={
+            "database": database,
+            "integrations": integrations,
+            "targets": [item.model_copy(update={"gateway": None}) for item in settings.targets],
+        }
+    )
+    return equip(replace(loaded, settings=apart), clock=clock)
 
 
 def close(equipment: Equipment) -> None:
@@ -161,6 +232,11 @@ def engine_limits(settings: Settings) -> EngineLimits:
     )
 
 
+def _enabled(settings: Settings) -> list[str]:
+    trying = any(item.experiments for item in settings.targets)
+    return [name for name in settings.strategies.enabled if trying or name not in EXPERIMENTAL]
+
+
 def _family(
     group: str,
     own: Mapping[str, Callable[[Strategies], Any]],
@@ -182,6 +258,7 @@ def _mapped(item: FileSourceSettings | SqlSourceSettings) -> Mapped:
         constants=item.constants,
         timezone=item.timezone,
         scale=item.scale,
+        signals={word.strip().lower(): score for word, score in item.signals.items()},
     )
 
 
@@ -209,6 +286,59 @@ def _source(item: FileSourceSettings | SqlSourceSettings, spill: Path, clock: Cl
         mapped=_mapped(item),
         overlap=item.overlap,
         page_rows=item.page_rows,
+    )
+
+
+def _policy_points(settings: Settings) -> tuple[PolicyPoint, ...]:
+    """The policies of the file, where there are any, and the points that are asked."""
+    asked = tuple(_policy_point(item) for item in settings.integrations.policy_points)
+    if not settings.policies:
+        return asked
+    from optimizer.integrations.policy_cel.point import Action, CelPolicies, CelPolicy
+
+    own = [
+        CelPolicy(
+            name=item.name,
+            condition=item.condition,
+            action=Action(item.action),
+            message=item.message or item.description,
+            targets=tuple(item.scope.targets),
+            labels=item.scope.labels,
+        )
+        for item in settings.policies
+    ]
+    return (CelPolicies(own), *asked)
+
+
+def _policy_point(item: OpaPointSettings) -> PolicyPoint:
+    return OpaPoint(
+        name=item.name,
+        url=item.url,
+        path=item.path,
+        token=None if item.token is None else item.token.get_secret_value(),
+        timeout_s=item.timeout_secs,
+        deadline_s=item.deadline_secs,
+        silence=Silence(item.when_silent),
+    )
+
+
+def _price_book(section: Prices) -> PriceBook:
+    """The operator's table, then what is published; what neither knows is unknown."""
+    entries = [
+        PriceEntry(
+            model=item.model,
+            provider=item.provider,
+            since=item.since,
+            price=Price(
+                input_usd_per_mtok=item.input_usd_per_mtok,
+                output_usd_per_mtok=item.output_usd_per_mtok,
+                cached_input_usd_per_mtok=item.cached_input_usd_per_mtok,
+            ),
+        )
+        for item in section.table
+    ]
+    return PriceList(
+        entries=entries, otherwise=GenaiPriceBook() if section.published else NoPrices()
     )
 
 

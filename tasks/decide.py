@@ -7,6 +7,7 @@ from prefect import task
 from optimizer.evidence import Analyzer, Insight, Proposal, Scene, Strategy
 from optimizer.loop import decide as loop
 from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.explored import with_explored
 from tasks.options import EFFECT, PURE
 
 
@@ -41,4 +42,5 @@ def decide(
     dry_run: bool,
 ) -> loop.Decided:
     """Arbitrate, validate, and write the decisions down."""
-    return loop.settle_proposals(equipment, scene, proposals, acting=acting, dry_run=dry_run)
+    seen = with_explored(equipment, scene, proposals)
+    return loop.settle_proposals(equipment, seen, proposals, acting=acting, dry_run=dry_run)

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 from prefect import task
 
-from optimizer.evidence import DecisionId
 from optimizer.loop import keep
 from optimizer.loop.equipment import Equipment
 from tasks.options import EFFECT, PURE
@@ -31,6 +30,6 @@ def compact_spool(equipment: Equipment, as_of: datetime) -> dict[str, int]:
 
 
 @task(name="verify_chain", timeout_seconds=1800, **PURE)
-def verify_chain(equipment: Equipment) -> list[DecisionId]:
-    """Ids of decisions whose event log does not hash to what is stored."""
-    return keep.broken_chains(equipment)
+def verify_chain(equipment: Equipment) -> list[str]:
+    """Ids of decisions and experiments whose log does not hash to what is stored."""
+    return [*keep.broken_chains(equipment), *keep.broken_experiments(equipment)]

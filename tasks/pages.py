@@ -8,6 +8,7 @@ from optimizer.decision import Decision, Event
 from optimizer.evidence import Check, Impact, Proposal
 from optimizer.loop.evaluate import Assessment
 from optimizer.ports import Look
+from optimizer.report.tails import Tails, sentence
 
 
 def summary(flow: str, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def summary(flow: str, parts: Mapping[str, Any]) -> dict[str, Any]:
         "proposals": 0 if decided is None else len(decided.plan.outcomes),
         "decisions": 0 if decided is None else len(decided.created),
         "in_flight": len(assessed),
+        "experiments": dict(Counter(item.what for item in parts.get("tried", ()))),
         "moves": dict(Counter(item.step.move.value for item in assessed)),
         "started": {item.decision_id: item.how for item in parts["moved"]},
     }
@@ -73,6 +75,14 @@ def cycle_page(parts: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
             for p, outcome, reason in outcomes
         ]
         lines.append("")
+    if parts.get("tried"):
+        lines += ["## Experiments", ""]
+        lines += [
+            f"- {item.experiment.target}: {item.experiment.name} is "
+            f"{item.experiment.state.value} ({item.what}) {item.reason}"
+            for item in parts["tried"]
+        ]
+        lines.append("")
     insights = parts["insights"]
     loud = [item for item in insights if item.severity.value != "info"]
     if loud:
@@ -86,7 +96,9 @@ def cycle_page(parts: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def decision_page(decision: Decision, events: Sequence[Event], looks: Sequence[Look]) -> str:
+def decision_page(
+    decision: Decision, events: Sequence[Event], looks: Sequence[Look], tails: Sequence[Tails]
+) -> str:
     """The markdown evidence page of one decision."""
     lines = [
         f"# {decision.target}: {decision.baseline} → {decision.candidate}",
@@ -103,6 +115,10 @@ def decision_page(decision: Decision, events: Sequence[Event], looks: Sequence[L
         lines += ["| metric | outcome | harm | limits | margin | canary | control |"]
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [_check_row(check) for check in last.verdict.checks] + [""]
+    if tails:
+        last_tails = sentence(tails[-1])
+        lines += [f"For reading, it does not decide: 95 % of the answers came within {last_tails}."]
+        lines += [""]
     lines += ["## Log", "", "| # | when | event | by | why | hash |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {e.seq} | {e.at:%m-%d %H:%M} | {e.kind}: {e.from_state.value} → {e.to_state.value} "

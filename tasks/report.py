@@ -16,6 +16,7 @@ from optimizer.evidence import DecisionId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import Assessment
 from optimizer.loop.tell import Message, message_of, tell
+from optimizer.report.tails import read_tails
 from tasks import pages
 from tasks.options import PURE, opaque
 
@@ -136,12 +137,11 @@ def _written(equipment: Equipment, decision_id: DecisionId, when: When) -> list[
 def publish_decision(equipment: Equipment, decision_id: DecisionId) -> None:
     """The evidence page of one decision."""
     decisions = equipment.ledger.decisions
-    decision = decisions.get(decision_id)
+    decision, looks = decisions.get(decision_id), decisions.looks(decision_id)
+    tails = read_tails(equipment.ledger, decision, looks)
     create_markdown_artifact(
         key=f"decision-{decision_id}".lower(),
-        markdown=pages.decision_page(
-            decision, decisions.events(decision_id), decisions.looks(decision_id)
-        ),
+        markdown=pages.decision_page(decision, decisions.events(decision_id), looks, tails),
         description=f"{decision.target}: {decision.state.value}",
     )
 

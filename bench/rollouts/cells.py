@@ -21,6 +21,14 @@ HEAVY: Final = (0.8, 1.2, 1.8)
 TINY: Final = (1e-5, 1e-6)
 
 
+OBSERVED: Final = {
+    "scores an hour late": World(means=True, label_delay_hours=1.0, maturity_hours=1),
+    "bursts, 162 clients": World(means=True, units=Units.BURST),
+    "bursts, 43 clients": World(means=True, units=Units.BURST, clients=43, top_ten=0.93),
+}
+"""Scores that come late or never, and traffic as published traces have it."""
+
+
 class Group(Enum):
     """What a cell is for; its table's heading."""
 
@@ -105,6 +113,7 @@ def _harmless() -> list[Cell]:
             f"cost of {usd:g} USD": (World(means=True, cost_usd=usd), design.default())
             for usd in TINY
         },
+        **{name: (world, design.default()) for name, world in OBSERVED.items()},
     }
     found = [
         Cell(
@@ -223,6 +232,7 @@ def _trouble() -> list[Cell]:
     ]
     return [
         *found,
+        *_observed(),
         *(
             Cell(
                 name=f"split {split:.0%} : {1 - split:.0%}, harmless, promotion asked",
@@ -234,6 +244,28 @@ def _trouble() -> list[Cell]:
             for split in (0.48, 0.50)
         ),
     ]
+
+
+def _observed() -> list[Cell]:
+    found = []
+    for name, world in OBSERVED.items():
+        harms = {"x2": replace(world, effect=2.0)}
+        if world.label_delay_hours > 0:
+            harms["quality 0.04 lower"] = replace(world, quality_loss=0.04)
+        found += [
+            Cell(
+                name=f"{name}, {volume:,.0f}/h, {harm}",
+                group=Group.TROUBLE,
+                world=harmed,
+                plan=ramp_a(volume),
+                design=design.unpromoted(design.default()),
+                rollouts=FEW,
+                quick=harm == "x2" and volume == 2_000.0,
+            )
+            for volume in (2_000.0, 200.0)
+            for harm, harmed in harms.items()
+        ]
+    return found
 
 
 def _several() -> list[Cell]:

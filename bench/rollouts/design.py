@@ -52,6 +52,9 @@ def unpromoted(design: Design) -> Design:
 
 SPLIT: Final[Mapping[str, float]] = {FAILURE: 0.025, SLOW: 0.006, QUALITY: 0.006, COST: 0.003}
 MONITORS: Final = 0.010
+FAILURE_MONITOR: Final = 0.003125
+"""What the judge's own tests between looks may spend on failures; its other metrics share more."""
+
 FAILURE_MARGIN: Final = 0.005
 SLOW_MARGIN: Final = 0.02
 QUALITY_MARGIN: Final = 0.02
@@ -64,8 +67,9 @@ def one(alpha: float = ALPHA, *, margin: float | None = None) -> Design:
 
 
 def failures_alone() -> Design:
-    """Failures with their part of the default split, and the guard."""
-    return Design(guardrails=(Guardrail(name=FAILURE, alpha=SPLIT[FAILURE]),), monitors=MONITORS)
+    """Failures with their part of the default split, and the guard with what it has for them."""
+    alone = Guardrail(name=FAILURE, alpha=SPLIT[FAILURE])
+    return Design(guardrails=(alone,), monitors=FAILURE_MONITOR)
 
 
 def several(guardrails: int) -> Design:

@@ -29,24 +29,30 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Everything a run found."""
+    """Everything a run found; worlds: those that alone were run, none for all."""
 
     tallies: tuple[Tally, ...]
     coverage: tuple[Coverage, ...]
     quick: bool = False
+    worlds: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell must be there."""
+        return not (self.quick or self.worlds)
 
     def of(self, group: Group, rule: str = OURS) -> list[Tally]:
         """The tallies of a group under a rule, in order."""
         return [t for t in self.tallies if t.group == group.name and t.rule == rule]
 
     def cell(self, group: Group, name: str, rule: str = OURS) -> Tally | None:
-        """One tally; none in a quick run that leaves the cell out.
+        """One tally; none in a run that leaves the cell out.
 
         Raises:
             KeyError: a full run lacks the cell.
         """
         found = [t for t in self.of(group, rule) if t.cell == name]
-        if not found and not self.quick:
+        if not found and self.whole:
             raise KeyError(f"no cell {name!r} with rule {rule!r} in {group.name}")
         return found[0] if found else None
 
@@ -100,19 +106,22 @@ def evidence(results: Results) -> list[Gate]:
     shipped = sum(t.promoted + t.extended for t in empty)
     rollouts = sum(t.rollouts for t in empty)
     open_ = sum(t.rollouts - t.rolled_back - t.promoted - t.extended - t.reverted for t in ours)
-    return [
+    found = [
         Gate(
             id="G3",
             text=f"promoted without an answer in any cell: {unfounded}",
             holds=unfounded == 0,
         ),
-        Gate(
+        Gate(id="G3", text=f"rollouts that never end: {open_}", holds=open_ == 0),
+    ]
+    if empty or not results.worlds:
+        nothing = Gate(
             id="G3",
             text=f"promoted where nothing can be known: {shipped} of {rollouts:,}",
             holds=shipped == 0 and rollouts > 0,
-        ),
-        Gate(id="G3", text=f"rollouts that never end: {open_}", holds=open_ == 0),
-    ]
+        )
+        found.insert(1, nothing)
+    return found
 
 
 def wrong_promotions(results: Results) -> list[Gate]:
@@ -160,7 +169,10 @@ def family(results: Results) -> list[Gate]:
 
 def cheaper(results: Results) -> list[Gate]:
     """A harmless, cheaper arm is promoted in 70 % of the rollouts whose plan check passed."""
-    passed = [t for t in results.of(Group.CHEAPER) if t.plan_check]
+    found = results.of(Group.CHEAPER)
+    if results.worlds and not found:
+        return []
+    passed = [t for t in found if t.plan_check]
     return [
         _at_least(results, "P6", f"{t.cell}: promoted", t, t.promoted + t.extended, 0.70)
         for t in passed

@@ -6,7 +6,7 @@ and is otherwise asked at the planned end, and once more at the extension, wheth
 promoted. What cannot be answered is never answered with yes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -113,7 +113,7 @@ def hourly_rollbacks(sums: Sums, design: Design) -> IntArray:
     never = np.full(sums.rollouts, plan.hours * plan.windows_an_hour)
     for guardrail in design.guardrails:
         z, fractions = looks(sums, guardrail)
-        for look in range(plan.planned_hours):
+        for look in range(plan.hours):
             end = (look + 1) * plan.windows_an_hour - 1
             asked = np.flatnonzero((never > end) & np.isfinite(z[:, look]))
             if not asked.size:
@@ -122,15 +122,19 @@ def hourly_rollbacks(sums: Sums, design: Design) -> IntArray:
                 z[asked, look],
                 fractions[asked, : look + 1],
                 alpha=guardrail.alpha,
-                closing=(fractions[asked, look] >= 1.0) | (look + 1 == plan.planned_hours),
+                closing=(fractions[asked, look] >= 1.0) | (look + 1 >= plan.planned_hours),
             )
             never[asked[found.crossed]] = end
     return never
 
 
 def looks(sums: Sums, guardrail: Guardrail) -> tuple[FloatArray, FloatArray]:
-    """Deviates and information fractions of the hourly looks, shape (R, planned); nan = no look."""
-    hours = np.arange(sums.plan.planned_hours)
+    """Deviates and information fractions of the hourly looks, shape (R, hours); nan = no look.
+
+    The look at the planned end is the last one; where that hour brought nothing new, it is the
+    first one after it that does.
+    """
+    hours = np.arange(sums.plan.hours)
     n = _sizes(sums, guardrail)[:, hours]
     z, clusters = deviates(sums, guardrail, hours)
     information = n[..., CANARY] * n[..., CONTROL] / np.maximum(n.sum(axis=-1), 1)
@@ -140,10 +144,9 @@ def looks(sums: Sums, guardrail: Guardrail) -> tuple[FloatArray, FloatArray]:
         events = sums.by_hour(sums.events[guardrail.name])[:, hours]
         enough &= events.sum(axis=-1) >= MIN_EVENTS
     new = np.diff(fractions, axis=1, prepend=0.0) > 0
-    # Information is complete at the first look that reaches 1: it is the last one.
-    before = np.roll(fractions, 1, axis=1)
-    before[:, 0] = 0.0
-    taken = enough & new & (before < 1.0) & np.isfinite(z)
+    ready = enough & new & np.isfinite(z)
+    closing = ready & ((fractions >= 1.0) | (hours + 1 >= sums.plan.planned_hours))
+    taken = ready & (np.cumsum(closing, axis=1) - closing == 0)
     return np.where(taken, z, np.nan), np.where(taken, fractions, np.nan)
 
 
@@ -180,13 +183,18 @@ def _guard_clustered(sums: Sums, part: slice, alpha: float) -> BoolArray:
         }
         before = {name: table[:, -1:] for name, table in now.items()}
         n, k = now[REQUESTS].sum(axis=-1), now[FAILURE].sum(axis=-1)
-        difference, clusters = bucket_harm(now[FAILURE], now[REQUESTS], 1)
+        estimates = [
+            clustered_share(now[FAILURE][..., arm, :], now[REQUESTS][..., arm, :])
+            for arm in (CANARY, CONTROL)
+        ]
+        difference = harm(*estimates, harm_sign=1)
+        clusters = np.minimum(*(each.clusters for each in estimates))
         multiplier = half_width_multiplier(
             n.sum(axis=-1), alpha=alpha, tightest_at=TIGHTEST_ROLLBACK, two_sided=False
         )
         burnt_in = (n.min(axis=-1) >= MIN_REQUESTS) & (k.sum(axis=-1) >= MIN_EVENTS)
         with np.errstate(invalid="ignore"):
-            beyond = difference.z > multiplier
+            beyond = difference.z >= multiplier
         alarm[:, start : start + step] = burnt_in & (clusters >= MIN_CLUSTERS) & beyond
     return alarm
 
@@ -220,7 +228,6 @@ def _promotions(sums: Sums, design: Design) -> list[IntArray]:
                 taken[:, : look + 1],
                 alpha=PROMOTE_ALPHA,
                 spending=promotion_spending(extended / planned),
-                closing=look == 1,
             ).crossed
             state = np.where(crossed, State.PASS, State.INCONCLUSIVE)
             found[look][:, column] = np.where(size.min(axis=-1) > 0, state, State.NO_DATA)
@@ -269,7 +276,8 @@ def deviates(
         np.cumsum(sums.buckets[name], axis=1)[:, hours]
         for name in (guardrail.name, guardrail.denominator)
     )
-    canary, control = (bucket_ratio(y[..., arm, :], x[..., arm, :]) for arm in (CANARY, CONTROL))
+    estimate = clustered_share if guardrail.share else bucket_ratio
+    canary, control = (estimate(y[..., arm, :], x[..., arm, :]) for arm in (CANARY, CONTROL))
     clusters = np.minimum(canary.clusters, control.clusters)
     if not promotion:
         return harm(canary, control, harm_sign=guardrail.sign).z, clusters
@@ -277,19 +285,42 @@ def deviates(
         sums_of = [
             (y[..., arm, :].sum(axis=-1), x[..., arm, :].sum(axis=-1)) for arm in (CANARY, CONTROL)
         ]
-        independent = [counted_share(k, n).variance for k, n in sums_of]
-        canary, control = equally_clustered((canary, control), (independent[0], independent[1]))
+        canary, control = equally_clustered(
+            (canary, control), (counted_variance(*sums_of[0]), counted_variance(*sums_of[1]))
+        )
     found = harm(canary, control, harm_sign=guardrail.sign, absolute_margin=margin)
     return -found.z, clusters
 
 
 def counted_share(k: IntArray, n: IntArray) -> RatioEstimate:
     """A share of independent requests, its variance from smoothed counts so that it is never 0."""
-    size = np.maximum(n, 1)
-    smooth = (k + 1.0) / (n + 2.0)
     return RatioEstimate(
-        value=k / size, variance=smooth * (1.0 - smooth) / size, clusters=np.maximum(n, 2)
+        value=k / np.maximum(n, 1), variance=counted_variance(k, n), clusters=np.maximum(n, 2)
     )
+
+
+def counted_variance(k: npt.ArrayLike, n: npt.ArrayLike) -> FloatArray:
+    """Variance of a share of independent requests, from smoothed counts."""
+    events, size = np.asarray(k, dtype=np.float64), np.maximum(np.asarray(n, dtype=np.float64), 1.0)
+    smooth = (events + 1.0) / (size + 2.0)
+    return np.asarray(smooth * (1.0 - smooth) / size)
+
+
+def clustered_share(y: FloatArray, x: FloatArray) -> RatioEstimate:
+    """A share from bucket sums of shape (..., B), as the judge reads it.
+
+    Its variance is never below that of independent requests, and where the buckets show no spread
+    that of units whose requests agree wholly, the widest there is.
+    """
+    found = bucket_ratio(y, x)
+    k, n, mean = y.sum(axis=-1), x.sum(axis=-1), x.mean(axis=-1)
+    spread = np.maximum(x.var(axis=-1, ddof=1) / np.where(mean > 0, mean, np.nan), 1.0)
+    variance = np.where(
+        np.isfinite(found.variance),
+        np.maximum(found.variance, counted_variance(k, n)),
+        counted_variance(k / spread, n / spread),
+    )
+    return replace(found, variance=variance)
 
 
 def bucket_harm(

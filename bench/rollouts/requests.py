@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from bench.rollouts.bursts import arrived
 from bench.rollouts.independent import arrivals, hourly_rates
 from bench.rollouts.plan import CANARY, CONTROL, Plan
 from bench.rollouts.world import (
@@ -37,6 +38,8 @@ SLOW_SHARE: Final = 0.05
 MEAN_SCORE: Final = 0.8
 SCORE_SD: Final = 0.16
 LATENCY_MS: Final = 1_000.0
+MOST_FAILURES: Final = 0.9
+"""A session's chance of failure is drawn around a mean of at most this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ def summed(world: World, plan: Plan, rollouts: int, chance: np.random.Generator)
     """Windows of a world whose requests are drawn one by one."""
     if world.units is Units.SINGLE:
         drawn = _single(world, plan, rollouts, chance)
+    elif world.units is Units.BURST:
+        drawn = _bursts(world, plan, rollouts, chance)
     else:
         drawn = _sessions(world, plan, rollouts, chance)
     return _sums(world, plan, rollouts, drawn, chance)
@@ -112,12 +117,40 @@ def _sessions(world: World, plan: Plan, rollouts: int, chance: np.random.Generat
     )
 
 
+def _bursts(world: World, plan: Plan, rollouts: int, chance: np.random.Generator) -> Requests:
+    came = arrived(world, plan, rollouts, chance)
+    place = chance.random(came.rollout.size)
+    fails = _chances(world, plan, place, chance, rate=came.rate)
+    bucket = chance.integers(0, BUCKETS, came.rollout.size)
+    hour = came.window // plan.windows_an_hour
+    lost = chance.random((rollouts, plan.hours)) < world.missing
+    arm = _arm(world, plan, place[came.unit], hour)
+    kept = (arm >= 0) & ~lost[came.rollout[came.unit], hour]
+    return Requests(
+        rollout=came.rollout[came.unit][kept],
+        window=came.window[kept],
+        arm=arm[kept],
+        unit=came.unit[kept],
+        fails=fails,
+        bucket=bucket,
+    )
+
+
 def _chances(
-    world: World, plan: Plan, place: FloatArray, chance: np.random.Generator
+    world: World,
+    plan: Plan,
+    place: FloatArray,
+    chance: np.random.Generator,
+    *,
+    rate: FloatArray | float = 1.0,
 ) -> FloatArray:
-    """Each session's chance of failure: Beta with the arm's mean, correlation ``icc`` within it."""
+    """Each session's chance of failure: Beta with the arm's mean, correlation ``icc`` within it.
+
+    rate: of each session, over the world's.
+    """
     shares = plan.hourly_shares()
     mean = np.where(place < shares[:, CANARY].max(), world.rate * world.effect, world.rate)
+    mean = np.minimum(mean * rate, MOST_FAILURES)
     weight = 1.0 / world.icc - 1.0
     return np.asarray(chance.beta(mean * weight, (1.0 - mean) * weight))
 
@@ -155,7 +188,7 @@ def _sums(
         }
         buckets[FAILURE] = _table(hourly[failed], shape)
     if world.means:
-        buckets |= _means(world, drawn, (hourly, shape), speed, chance)
+        buckets |= _means(world, plan, drawn, (hourly, shape), speed, chance)
     return Sums(
         plan=plan,
         lag_hours=world.lag_hours,
@@ -176,8 +209,9 @@ def _slow_limit(world: World, drawn: Requests) -> FloatArray:
     return np.asarray(-special.ndtri(shares))[drawn.arm]
 
 
-def _means(
+def _means(  # noqa: PLR0917 - what a request is made of
     world: World,
+    plan: Plan,
     drawn: Requests,
     place: tuple[IntArray, tuple[int, ...]],
     speed: FloatArray,
@@ -194,12 +228,31 @@ def _means(
     score = np.clip(MEAN_SCORE + SCORE_SD * _standard(world, drawn, chance), 0.0, 1.0)
     # The loss is taken after the scale's end has cut scores off, so that the harm is exact.
     score -= np.where(canary, world.quality_loss, 0.0)
+    later = _hours_to_count(world, plan, drawn.window, chance)
+    # A score that counts only after the end never counts.
+    labelled &= drawn.window // plan.windows_an_hour + later < plan.hours
+    scored = (hourly + later * 2 * BUCKETS)[labelled]
     return {
         COST: _table(hourly, shape, cost),
         LATENCY: _table(hourly, shape, latency),
-        LABELS: _table(hourly[labelled], shape),
-        QUALITY: _table(hourly[labelled], shape, score[labelled]),
+        LABELS: _table(scored, shape),
+        QUALITY: _table(scored, shape, score[labelled]),
     }
+
+
+def _hours_to_count(
+    world: World, plan: Plan, window: IntArray, chance: np.random.Generator
+) -> IntArray:
+    """Hours from a request's own hour to the one at whose end its score counts, if it has one.
+
+    A score counts once it is there and its window is mature, as the judge counts it.
+    """
+    wait = np.full(window.size, world.maturity_hours * plan.windows_an_hour)
+    if world.label_delay_hours > 0:
+        mean = max(world.label_delay_hours * plan.windows_an_hour, 1.0)
+        wait = np.maximum(wait, chance.geometric(1.0 / mean, window.size))
+    hour = window // plan.windows_an_hour
+    return np.asarray((window + wait) // plan.windows_an_hour - hour, dtype=np.int64)
 
 
 def _standard(world: World, drawn: Requests, chance: np.random.Generator) -> FloatArray:

@@ -127,5 +127,6 @@ def _needed(cell: Cell, guardrail: Guardrail) -> float:
         Units.SINGLE: 1.0,
         Units.MINUTE: float(SESSION_REQUESTS),
         Units.SPAN: 2.0 * SESSION_REQUESTS - 1.0,
+        Units.BURST: float(SESSION_REQUESTS),
     }[world.units]
     return float(units_needed(variance, margin, design_effect=1.0 + world.icc * (like - 1.0)))

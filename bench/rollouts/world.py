@@ -25,18 +25,22 @@ QUALITY: Final = "quality"
 REQUESTS: Final = "n"
 LABELS: Final = "labels"
 BUCKETS: Final = 128
+USUAL_SIGMA: Final = 0.8
+TINY_USD: Final = 1e-4
 
 
 class Units(Enum):
     """Which requests resemble each other.
 
     SINGLE: none; MINUTE: ten requests of a session within one minute; SPAN: a session's requests,
-    geometric with mean ten, spread over three hours.
+    geometric with mean ten, spread over three hours; BURST: ten consecutive requests of a client,
+    of whom a few carry most of the traffic, in bursts.
     """
 
     SINGLE = "single"
     MINUTE = "minute"
     SPAN = "span"
+    BURST = "burst"
 
 
 class Blip(Enum):
@@ -57,8 +61,10 @@ class World:
     failure-like metrics, the first of which has the effect. means: whether latency, cost and
     quality exist; sigma: of their logarithm (latency, cost); cost_usd: control's mean; cost_effect,
     slow_effect: multiples; quality_loss: of the mean score; labelled: part of requests with a
-    score. missing: part of the hours that are lost; lag_hours: age at which windows arrive. canary:
-    whether the canary gets its traffic at all.
+    score; label_delay_hours: mean time from a request to its score, geometric in windows, 0 for at
+    once; maturity_hours: age a window needs before its scores count. missing: part of the hours
+    that are lost; lag_hours: age at which windows arrive. canary: whether the canary gets its
+    traffic at all. clients, top_ten: of bursts, how many there are and what ten of them carry.
     """
 
     units: Units = Units.SINGLE
@@ -70,15 +76,19 @@ class World:
     icc: float = 0.1
     guardrails: int = 1
     means: bool = False
-    sigma: float = 0.8
+    sigma: float = USUAL_SIGMA
     cost_usd: float = 1e-2
     cost_effect: float = 1.0
     slow_effect: float = 1.0
     quality_loss: float = 0.0
     labelled: float = 0.7
+    label_delay_hours: float = 0.0
+    maturity_hours: int = 0
     missing: float = 0.0
     lag_hours: int = 0
     canary: bool = True
+    clients: int = 162
+    top_ten: float = 0.63
 
     def __post_init__(self) -> None:
         if self.units is not Units.SINGLE and (
@@ -92,6 +102,25 @@ class World:
     def by_rows(self) -> bool:
         """Whether requests are drawn one by one before they are summed."""
         return self.means or self.units is not Units.SINGLE
+
+    @property
+    def kind(self) -> str:
+        """What sets this world apart: the name by which its cells are chosen."""
+        traits = {
+            self.units.value: self.units is not Units.SINGLE,
+            "label_delay": self.label_delay_hours > 0 or self.maturity_hours > 0,
+            "no_canary": not self.canary,
+            "hours_lost": self.missing > 0,
+            "hours_late": self.lag_hours > 0,
+            "blip": self.blip is not Blip.NOBODY,
+            "delayed_harm": self.harm_from_hour > 0,
+            "drift": self.drift_sd > 0,
+            "tails": self.means and self.sigma != USUAL_SIGMA,
+            "tiny_cost": self.cost_usd < TINY_USD,
+        }
+        named = {"minute": "session_minute", "span": "session_span", "burst": "bursty"}
+        found = next((name for name, has in traits.items() if has), "independent")
+        return named.get(found, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

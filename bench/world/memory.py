@@ -12,11 +12,12 @@ from typing import NoReturn
 
 import pandas as pd
 
+from bench.world.no_experiments import NoExperiments
 from optimizer.aggregates import KEYS, empty
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State
 from optimizer.errors import ConflictError, UnavailableError
-from optimizer.evidence import Anchor, DecisionId, Past, Proposal, Spent
+from optimizer.evidence import HISTORY_SUMS, Anchor, DecisionId, Past, Proposal, Spent
 from optimizer.ports import Intent, Json, Lease, Look, Snapshot
 
 
@@ -55,6 +56,12 @@ class MemoryAggregates:
         if targets is not None:
             chosen &= frame["target"].isin(targets)
         return frame[chosen].reset_index(drop=True)
+
+    def history(self, width_s: int, *, start_s: int, end_s: int) -> pd.DataFrame:
+        """Sums of each target, arm and window, slices added up; sorted by those three."""
+        frame = self.load(width_s, start_s=start_s, end_s=end_s)
+        keys = ["target", "arm", "window_start_s"]
+        return frame.groupby(keys, sort=True)[list(HISTORY_SUMS)].sum().reset_index()
 
     def newest_s(self, width_s: int) -> int | None:
         """Start of the newest stored window."""
@@ -118,6 +125,7 @@ class MemoryDecisions:
     seen: dict[DecisionId, list[Look]] = field(default_factory=lambda: defaultdict(list))
     charged: dict[tuple[DecisionId, str], Anchor] = field(default_factory=dict)
     flying: dict[str, DecisionId] = field(default_factory=dict)
+    tested: dict[datetime, Mapping[str, Json]] = field(default_factory=dict)
 
     def add_proposals(self, at: datetime, proposals: Sequence[tuple[Proposal, str, str]]) -> None:
         """Store each proposal with what became of it; same id = no change."""
@@ -127,6 +135,15 @@ class MemoryDecisions:
     def proposals(self, *, since: datetime) -> Sequence[tuple[Proposal, str, str]]:
         """Stored proposals with outcome and reason, oldest first."""
         return [outcome for at, outcome in self.outcomes.values() if at >= since]
+
+    def keep_discoveries(self, as_of: datetime, state: Mapping[str, Json]) -> None:
+        """Make ``state`` what the hour at ``as_of`` ended with."""
+        self.tested[as_of] = state
+
+    def discoveries(self, *, before: datetime) -> Mapping[str, Json] | None:
+        """What the newest hour before that moment ended with."""
+        newest = max((at for at in self.tested if at < before), default=None)
+        return None if newest is None else self.tested[newest]
 
     def create(self, decision: Decision, events: Sequence[Event]) -> bool:
         """Store a new decision; False if its target has one in flight or the id exists."""
@@ -343,6 +360,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         leases = MemoryLeases()
         self.aggregates = MemoryAggregates()
+        self.experiments = NoExperiments()
         self.decisions = MemoryDecisions(leases=leases)
         self.effects = MemoryEffects(leases=leases, decisions=self.decisions)
 

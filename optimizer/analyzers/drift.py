@@ -1,5 +1,6 @@
 """Drift: behaviour that changed without anyone changing it, arm by arm and hour by hour.
 
+What began in the last three hours is an anomaly, told by the analyzer of that name; drift lasts.
 Every target x arm is compared with itself: hours with the same hours of the weeks before, the last
 day's latency with the days before. What is too short to have a usual hour is not judged. Changes
 are alerts and reasons to collect evidence anew, never reasons to promote.
@@ -18,12 +19,13 @@ import pandas as pd
 from optimizer.evidence import Insight, Scene, Severity
 from optimizer.metrics import DAY_S, HOUR_S, at
 from optimizer.statistics import arms
+from optimizer.statistics.anomalies import lasting_shifts
 from optimizer.statistics.arms import Row
 from optimizer.statistics.hourly import COLUMNS, MEASURES, Hourly, hourly
 from optimizer.statistics.latency_days import Reshaped, reshaped
 from optimizer.statistics.model_changes import Rule, model_changes
 from optimizer.statistics.runs import ALARM
-from optimizer.statistics.shifts import discoveries, outliers, read, shifts
+from optimizer.statistics.shifts import discoveries, read, shifts
 from optimizer.targets import ModelConfig, Target
 
 FloatArray = npt.NDArray[np.float64]
@@ -99,15 +101,12 @@ class Drift:
         )
         if series.keys.empty:
             return ()
-        changes, unusual, judged = self._compared(series, scene)
-        told = changes["row"].astype(str) + changes["measure"]
-        unusual = unusual[~(unusual["row"].astype(str) + unusual["measure"]).isin(set(told))]
+        changes, judged = self._compared(series, scene)
         rule = Rule(alone=ALONE, together=TOGETHER, traffic=TRAFFIC, strong=2 * self.alarm)
         slower = changes[changes["measure"].isin(TOGETHER)]
         moved = set(zip(slower["target"], slower["arm"], strict=True))
         found = [
             *(_changed(row) for row in arms.rows(changes)),
-            *(_unusual(row) for row in arms.rows(unusual)),
             *(_model_changed(row) for row in arms.rows(model_changes(changes, judged, rule))),
             *(
                 _shape(each, end_s)
@@ -126,13 +125,10 @@ class Drift:
             )
         )
 
-    def _compared(
-        self, series: Hourly, scene: Scene
-    ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Shifts, outliers, and how many arms of each model were judged, by measure."""
+    def _compared(self, series: Hourly, scene: Scene) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Shifts that last, and which arms of each model were judged, by measure."""
         keys = _with_models(series.keys, scene.targets)
         changed: list[pd.DataFrame] = []
-        unusual: list[pd.DataFrame] = []
         judged: list[pd.DataFrame] = []
         for name, measure in MEASURES.items():
             found = measure(series.sums)
@@ -143,20 +139,15 @@ class Drift:
             # Columns that no series knows yet are left off: there the newest hour is an older one.
             width = np.flatnonzero((~np.isnan(log)).any(axis=0)).max(initial=-1) + 1
             reading = read(log[:, :width], series.start_s[:width], error=found.error[:, :width])
-            rows = [
-                (shifts(reading, min_hours=self.min_hours, alarm=self.alarm), changed),
-                (outliers(reading, min_hours=self.min_hours), unusual),
-            ]
-            for frame, kept in rows:
-                kept.append(_named(frame, keys, name, series, found.count))
+            moved = shifts(reading, min_hours=self.min_hours, alarm=self.alarm)
+            lasting = lasting_shifts(reading, moved)
+            changed.append(_named(lasting, keys, name, series, found.count))
             judged.append(keys[reading.hours >= self.min_hours].assign(measure=name))
         tests = sum(len(frame) for frame in judged)
         changes = pd.concat(changed, ignore_index=True)
         real = discoveries(changes["p_value"], tests=2 * tests, level=self.false_share)
         matters = (changes["ratio"] - 1.0).abs() >= self.change_min
-        others = pd.concat(unusual, ignore_index=True)
-        others = others[(others["value"] / others["before"] - 1.0).abs() >= self.change_min]
-        return changes[real & matters], others, pd.concat(judged, ignore_index=True)
+        return changes[real & matters], pd.concat(judged, ignore_index=True)
 
 
 def changed_arms(
@@ -215,9 +206,8 @@ def _named(
     found: pd.DataFrame, keys: pd.DataFrame, measure: str, series: Hourly, count: FloatArray
 ) -> pd.DataFrame:
     """The rows with target, arm, model and measure, when they began and ended, and on how many."""
-    begin = found["onset"] if "onset" in found else found["newest"]
     rows, first, last = (
-        column.to_numpy(dtype=np.int64) for column in (found["row"], begin, found["newest"])
+        found[name].to_numpy(dtype=np.int64) for name in ("row", "onset", "newest")
     )
     total = np.cumsum(count[rows], axis=1) if rows.size else np.zeros((0, 1))
     index = np.arange(rows.size)
@@ -300,22 +290,6 @@ def _severity(about: About, change: float) -> Severity:
     if about.worse and harm <= 0:
         return Severity.INFO
     return Severity.ERROR if harm >= about.severe else Severity.WARNING
-
-
-def _unusual(row: Row) -> Insight:
-    about, change = ABOUT[row.measure], row.value / row.before - 1.0
-    return _insight(
-        row,
-        "anomaly",
-        Severity.WARNING if change * about.worse > 0 else Severity.INFO,
-        title=f"{about.label} {row.value:.4g} in one hour, usually {row.before:.4g} "
-        f"({change:+.0%}, z = {row.z:.1f})",
-        text=f"further from its usual value than any hour before; {row.lasted} hours in a row "
-        "beyond 3.5 standard deviations",
-        caveat="wrong if this hour is a holiday or an event that the weeks before did not have",
-        value=row.value,
-        numbers={"before": row.before, "after": row.value, "change": change, "z": row.z},
-    )
 
 
 def _model_changed(row: Row) -> Insight:

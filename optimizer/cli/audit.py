@@ -5,7 +5,7 @@ import click
 from optimizer.cli.failures import FOUND
 from optimizer.cli.invocation import current, options
 from optimizer.cli.lazy import LazyGroup
-from optimizer.loop.keep import broken_chains
+from optimizer.loop.keep import broken_chains, broken_experiments
 
 
 @click.group(cls=LazyGroup)
@@ -17,10 +17,11 @@ def audit() -> None:
 @options
 @click.pass_context
 def verify(ctx: click.Context) -> None:
-    """Hash every decision's log again; exit code 1 if one is not what was written."""
+    """Hash every decision's and experiment's log again; exit code 1 if one is not as written."""
     calling = current(ctx)
-    checked = len(calling.ledger().decisions.find())
-    broken = broken_chains(calling.equipment())
+    ledger = calling.ledger()
+    checked = len(ledger.decisions.find()) + len(ledger.experiments.find())
+    broken = [*broken_chains(calling.equipment()), *broken_experiments(calling.equipment())]
     told = "all hold" if not broken else f"broken: {', '.join(broken)}"
     calling.output.record({"checked": checked, "broken": broken}, f"{checked} logs checked, {told}")
     if broken:

@@ -18,6 +18,11 @@ OWN = (
         help="List, show, approve, reject and cancel decisions.",
     ),
     Entry(
+        name="experiments",
+        where="optimizer.cli.experiments:experiments",
+        help="List, show, start, pause, resume and stop experiments.",
+    ),
+    Entry(
         name="rollback",
         where="optimizer.cli.decisions:rollback",
         help="Return a target's traffic to its snapshot, now.",
@@ -30,6 +35,11 @@ OWN = (
         name="targets",
         where="optimizer.cli.targets:targets",
         help="List targets, and move the reference that losses are counted against.",
+    ),
+    Entry(
+        name="strategies",
+        where="optimizer.cli.strategies:strategies",
+        help="Show what each strategy's promises were worth.",
     ),
     Entry(
         name="quarantine",

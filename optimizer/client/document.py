@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 SEPARATOR = "\x1f"
+EXPERIMENT = "experiment"
+"""The slice whose parts name many arms; every other slice names one."""
 
 
 class AllocationError(ValueError):
@@ -125,6 +127,8 @@ class Document:
         for part in self.slices:
             name = f"slices[{part.name}].arm"
             require(name, part.arm, known, holds=part.arm in self.arms)
+            if part.name == EXPERIMENT:
+                continue
             first = named.setdefault(part.name, part.arm)
             bound = f"{first!r} as before: a slice names one arm"
             require(name, part.arm, bound, holds=part.arm == first)

@@ -1,8 +1,13 @@
 """Rules on what the candidate is predicted to do: safety limits and money."""
 
+from calendar import monthrange
+from typing import Final
+
 from optimizer.cycle.case import Case
 from optimizer.metrics import HOUR_S
 from optimizer.policy import SafetyLimits
+
+DAY_HOURS: Final = 24
 
 
 def _worse_than(
@@ -35,8 +40,8 @@ def safety(case: Case) -> str | None:
 def spending(case: Case) -> str | None:
     """A budget that the candidate is predicted to break, or whose use nobody can predict."""
     budget, rate = case.policy.budget, case.requests_per_hour
-    limited = (budget.daily_usd, budget.hourly_usd, budget.per_request_usd) != (None, None, None)
-    if not limited:
+    limits = (budget.monthly_usd, budget.daily_usd, budget.hourly_usd, budget.per_request_usd)
+    if limits == (None,) * len(limits):
         return None
     if case.predicted.get("cost_usd", (None, None))[0] is None:
         # A way out of an unsafe arm is not closed by a price nobody knows.
@@ -44,11 +49,13 @@ def spending(case: Case) -> str | None:
     per_request = _worse_than(case, "cost_usd", budget.per_request_usd)
     if per_request is not None or rate is None:
         return per_request
-    for name, limit, factor in (
-        ("hour", budget.hourly_usd, rate),
-        ("day", budget.daily_usd, 24 * rate),
+    days = monthrange(case.now.year, case.now.month)[1]
+    for name, limit, hours in (
+        ("hour", budget.hourly_usd, 1),
+        ("day", budget.daily_usd, DAY_HOURS),
+        ("month", budget.monthly_usd, days * DAY_HOURS),
     ):
-        reason = _worse_than(case, "cost_usd", limit, factor=factor)
+        reason = _worse_than(case, "cost_usd", limit, factor=hours * rate)
         if reason is not None:
             return f"{reason} USD a {name} at {rate:.0f} requests an hour"
     return None

@@ -40,7 +40,7 @@ def check(
     ``problem`` is NULL for a good row; ``key`` tells good rows that are the same. The view ``good``
     shows the good rows. The table ``arms`` must be there (:func:`arms_table`).
     """
-    parsed = ", ".join(f"{rules.number(name)} AS x_{name}" for name in rules.numbers(plan))
+    parsed = ", ".join(f"{rules.number(plan, name)} AS x_{name}" for name in rules.numbers(plan))
     zone = moment(plan.mapped.timezone)
     known = "raw.*"
     joined = ""

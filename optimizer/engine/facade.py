@@ -14,6 +14,7 @@ from optimizer.engine import grains, intake, quarantine, replaying
 from optimizer.engine.checks import Prices, arms_table, check
 from optimizer.engine.columns import Plan
 from optimizer.engine.duck import EngineLimits, connect, count
+from optimizer.engine.explored import explored
 from optimizer.engine.intake import Known
 from optimizer.engine.readers import Loader
 from optimizer.engine.spool import QUARANTINE, Spool
@@ -168,6 +169,25 @@ class Engine:
         with connect(self.limits, self.temporary) as connection:
             return grains.aggregate(
                 connection, self.spool, self.limits, windows, calls=calls, feedback=feedback
+            )
+
+    def explored(
+        self,
+        hours: Mapping[str, Sequence[int]],
+        *,
+        calls: Sequence[SpoolFile],
+        feedback: Sequence[SpoolFile],
+    ) -> dict[str, pd.DataFrame]:
+        """The scored calls of those hours (starts, Unix seconds) by target, summed by their chance.
+
+        Columns: :data:`optimizer.observations.EXPLORED`; a target without any is left out.
+
+        Raises:
+            UnavailableError: the disk or the memory did not suffice, or a spool file is gone.
+        """
+        with connect(self.limits, self.temporary) as connection:
+            return explored(
+                connection, self.spool, self.limits, hours, calls=calls, feedback=feedback
             )
 
     def quarantine_groups(self, files: Sequence[SpoolFile]) -> list[quarantine.Group]:

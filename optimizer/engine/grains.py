@@ -84,20 +84,20 @@ def aggregate(
         "AND window_start_s IN (SELECT window_start_s FROM wanted)"
     )
     given = overlapping(feedback, span, before=limits.clock_slack, after=limits.feedback_horizon)
-    _scores(connection, spool, limits, given)
+    scored_calls(connection, spool, limits, given)
     grains = _sums(connection)
     grains[ag.HISTOGRAM] = pd.Series(_histograms(connection, len(grains)), dtype="object")
     grains[ag.CLUSTERS] = pd.Series(_clusters(connection, len(grains)), dtype="object")
     return grains[[*ag.KEYS, *ag.SUMS, ag.HISTOGRAM, ag.CLUSTERS]]
 
 
-def _scores(
+def scored_calls(
     connection: duckdb.DuckDBPyConnection,
     spool: Spool,
     limits: EngineLimits,
     feedback: Sequence[SpoolFile],
 ) -> None:
-    """View ``scored``: calls with ``score``, the newest feedback's, else the call's own."""
+    """View ``scored``: those of ``calls`` with ``score``, the newest feedback's, else their own."""
     if not feedback:
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW scored AS SELECT *, quality AS score FROM calls"
@@ -166,7 +166,7 @@ def _clusters(connection: duckdb.DuckDBPyConnection, n_groups: int) -> npt.NDArr
     sums = ", ".join(f"coalesce({_SUMS[name]}, 0)::BIGINT AS {name}" for name in ag.CLUSTER_FIELDS)
     found = connection.execute(
         f"SELECT position, cluster, {', '.join(ag.CLUSTER_FIELDS)} FROM (SELECT {_KEYS}, cluster, "
-        f"{sums} FROM scored WHERE slice IN ('control', 'canary') GROUP BY ALL) "
+        f"{sums} FROM scored WHERE slice IN ('control', 'canary', 'experiment') GROUP BY ALL) "
         f"JOIN groups USING ({_KEYS})"
     ).fetchnumpy()
     rows, inverse = np.unique(found["position"], return_inverse=True)

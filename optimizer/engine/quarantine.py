@@ -231,6 +231,7 @@ def mapping_text(mapped: Mapped) -> str:
             "constants": dict(mapped.constants),
             "timezone": mapped.timezone,
             "scale": mapped.scale.value,
+            "signals": dict(mapped.signals),
         },
         sort_keys=True,
     )
@@ -244,6 +245,8 @@ def mapping_from(text: str) -> Mapped:
         constants=MappingProxyType(stored["constants"]),
         timezone=stored["timezone"],
         scale=ScoreScale(stored["scale"]),
+        # Rows that were set aside before there were signals have none.
+        signals=MappingProxyType(stored.get("signals", {})),
     )
 
 

@@ -4,17 +4,18 @@ A value that is merely absent breaks no rule unless the column is required: empt
 unknown, and so is a latency of 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from optimizer.engine.columns import Plan
 from optimizer.engine.duck import literal, quoted
 from optimizer.engine.moments import lacks_zone
-from optimizer.observations import Kind, QuarantineReason, ScoreScale
+from optimizer.observations import LIKES, Kind, QuarantineReason, ScoreScale
 
 Q = QuarantineReason
 
-SLICES: Final = ("baseline", "control", "canary")
+SLICES: Final = ("baseline", "control", "canary", "experiment")
 OK: Final = ("ok", "success", "200")
 TIMED_OUT: Final = ("timeout", "504", "408")
 MAX_ID_CHARS: Final = 512
@@ -24,6 +25,8 @@ _SCALES: Final = {
     ScoreScale.UNIT: (0.0, 1.0, "{x}"),
     ScoreScale.STARS: (1.0, 5.0, "({x} - 1.0) / 4.0"),
     ScoreScale.PERCENT: (0.0, 100.0, "{x} / 100.0"),
+    ScoreScale.LIKES: (0.0, 1.0, "{x}"),
+    ScoreScale.SIGNALS: (0.0, 1.0, "{x}"),
 }
 """Lowest and highest score as written, and its value in [0, 1]."""
 
@@ -54,10 +57,27 @@ def numbers(plan: Plan) -> list[str]:
     return [column.name for column in plan.columns if column.sql_type in _NUMERIC]
 
 
-def number(name: str) -> str:
+def number(plan: Plan, name: str) -> str:
     """SQL of a numeric column after parsing; NULL and NaN are both unknown."""
+    words = _words(plan, name)
+    if words is not None:
+        cases = (f"WHEN {literal(word)} THEN {score!r}::DOUBLE" for word, score in words.items())
+        return f"CASE {_word(name)} {' '.join(cases)} END"
     value = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     return f"CASE WHEN NOT isnan({value}) THEN {value} END"
+
+
+def _words(plan: Plan, name: str) -> Mapping[str, float] | None:
+    """The words that stand for a score in that column; None where it holds numbers."""
+    if name not in {"quality", "score"}:
+        return None
+    if plan.mapped.scale is ScoreScale.LIKES:
+        return LIKES
+    return plan.mapped.signals if plan.mapped.scale is ScoreScale.SIGNALS else None
+
+
+def _word(name: str) -> str:
+    return f"lower(trim({quoted(name)}))"
 
 
 def unit_score(scale: ScoreScale, value: str) -> str:
@@ -167,12 +187,20 @@ def _names() -> list[Rule]:
 def _number_rules(plan: Plan, name: str) -> list[Rule]:
     parsed = f"x_{name}"
     low, high = _bounds(plan, name)
+    words = _words(plan, name)
     rules = [
         _rule(
             Q.NOT_A_NUMBER,
             f"{quoted(name)} IS NOT NULL AND TRY_CAST({quoted(name)} AS DOUBLE) IS NULL",
             name,
             "is not a number",
+        )
+        if words is None
+        else _rule(
+            Q.BAD_VALUE,
+            f"{quoted(name)} IS NOT NULL AND {parsed} IS NULL",
+            name,
+            f"is none of {', '.join(words)}",
         ),
         _rule(
             Q.OUT_OF_RANGE,

@@ -29,7 +29,9 @@ ANCHOR_Z = 1.645
 GUARDRAIL = "guardrail"
 GOAL = "goal"
 
-WATCHED = frozenset({State.DEPLOYED, State.MONITORING})
+WATCHED = (State.DEPLOYED, State.MONITORING)
+"""States of a promoted candidate. A tuple, because it is asked of every case many times and finds a
+member by identity; a set would call the hash of the enumeration, which is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +93,14 @@ class Case:
             return alpha * LOOK_SHARE, alpha * MONITOR_SHARE
         return 0.0, alpha * (MONITOR_SHARE if self.is_watched else LOOK_SHARE + MONITOR_SHARE)
 
-    def looks(self, metric: str, role: str) -> Spent:
-        """What the check's planned looks have spent.
+    @property
+    def spent_by_check(self) -> Mapping[tuple[str, str], Spent]:
+        """What planned looks have spent, by the metric and role of their check.
 
         Looks at evidence that no longer counts, because its arms changed, spent none of the new.
         """
-        known = Spent(metric=metric, role=role, since=self.evidence_from)
-        key = (metric, role, self.evidence_from)
-        return next(
-            (each for each in self.spent if (each.metric, each.role, each.since) == key), known
-        )
+        since, spent = self.evidence_from, reversed(self.spent)
+        return {(each.metric, each.role): each for each in spent if each.since == since}
 
     def remaining(self, guardrail: Guardrail) -> float:
         """The guardrail's margin less what earlier promotions may have cost already.

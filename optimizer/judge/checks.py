@@ -3,18 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import starmap
+from itertools import repeat, starmap
 from math import isfinite
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.errors import DataError
 from optimizer.evidence import Check, Estimate, Looks, Outcome, Reason, Spent
+from optimizer.judge.bulk import build
 from optimizer.judge.case import GOAL, GUARDRAIL, Case
 from optimizer.judge.health import unlabelled_imbalance
-from optimizer.judge.means import answer_mean
+from optimizer.judge.means import answer_mean, first_reason
 from optimizer.judge.questions import Answer, Question, questions, unknown
 from optimizer.judge.shares import answer_share
 from optimizer.judge.sums import CANARY, CONTROL, Sums
@@ -23,9 +25,12 @@ from optimizer.metrics import MetricKind
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Objects = npt.NDArray[np.object_]
 
 BROKEN = (ArithmeticError, DataError, LookupError, TypeError, ValueError)
 """What unusable numbers raise. A check that raises is INCONCLUSIVE, never dropped."""
+
+_WORST_FIRST: Final = (Outcome.FAIL, Outcome.NO_DATA, Outcome.INCONCLUSIVE, Outcome.PASS)
 
 ANSWERS: Mapping[MetricKind, Callable[[Question, Sums], Answer]] = MappingProxyType(
     {
@@ -52,6 +57,7 @@ def checks(
 
     With them comes what the planned looks of each have spent, this one included.
     """
+    since = [case.evidence_from for case in cases]
     made: dict[tuple[str, str], list[Check | None]] = {}
     spent: dict[tuple[str, str], list[Spent | None]] = {}
     for question in questions(cases, until=until, looking=looking):
@@ -60,17 +66,27 @@ def checks(
         for asked in _ask(question, cases, sums):
             positions = asked.question.case.tolist()
             span_h = sums.span_h[asked.question.case].tolist()
-            columns = (positions, _checks(asked, span_h), _spent(asked, cases))
+            columns = (positions, _checks(asked, span_h), _spent(asked, since))
             for position, check, looks in zip(*columns, strict=True):
                 made[key][position], spent[key][position] = check, looks
+    # Cases of one policy have the same checks, and looking up where these stand is slow.
+    held: dict[tuple[int, bool], tuple[list[list[Check | None]], list[list[Spent | None]]]] = {}
     found = []
     for position, case in enumerate(cases):
-        keys = [(rail.metric, GUARDRAIL) for rail in case.policy.guardrails]
-        keys += [(case.policy.goal.metric, GOAL)] if case.asks_goal else []
-        own = (made[key][position] for key in keys)
-        looks_of = (spent[key][position] for key in keys)
+        kind = (id(case.policy), case.asks_goal)
+        if kind not in held:
+            keys = _keys(case)
+            held[kind] = ([made[key] for key in keys], [spent[key] for key in keys])
+        own = [column[position] for column in held[kind][0]]
+        looks_of = [column[position] for column in held[kind][1]]
         found.append((tuple(filter(None, own)), tuple(filter(None, looks_of))))
     return found
+
+
+def _keys(case: Case) -> list[tuple[str, str]]:
+    """Metric and role of each of a case's checks, in their order."""
+    keys = [(rail.metric, GUARDRAIL) for rail in case.policy.guardrails]
+    return [*keys, (case.policy.goal.metric, GOAL)] if case.asks_goal else keys
 
 
 def combine(required: Sequence[Check]) -> tuple[Outcome, Check | None]:
@@ -83,10 +99,10 @@ def combine(required: Sequence[Check]) -> tuple[Outcome, Check | None]:
         >>> combine([])
         (<Outcome.NO_DATA: 'no_data'>, None)
     """
-    for outcome in (Outcome.FAIL, Outcome.NO_DATA, Outcome.INCONCLUSIVE, Outcome.PASS):
-        for check in required:
-            if check.outcome is outcome:
-                return outcome, check
+    outcomes = [check.outcome for check in required]
+    for outcome in _WORST_FIRST:
+        if outcome in outcomes:
+            return outcome, required[outcomes.index(outcome)]
     return Outcome.NO_DATA, None
 
 
@@ -115,132 +131,90 @@ def _known(values: FloatArray) -> list[float | None]:
     return held
 
 
-def _spent(asked: _Asked, cases: Sequence[Case]) -> list[Spent]:
-    """What each case's planned looks have spent."""
-    metric, role = asked.question.metric.name, asked.question.role
-    since = [cases[position].evidence_from for position in asked.question.case.tolist()]
-    looks = (asked.answer.look.looks.tolist(), asked.answer.promotion.looks.tolist())
-    return [
-        Spent(metric=metric, role=role, since=start, harm=harm, promotion=promotion)
-        for start, harm, promotion in zip(since, *looks, strict=True)
-    ]
+def _spent(asked: _Asked, since: Sequence[datetime | None]) -> list[Spent]:
+    """What each case's planned looks have spent; since: start of every case's evidence."""
+    return build(
+        Spent,
+        metric=repeat(asked.question.metric.name),
+        role=repeat(asked.question.role),
+        since=[since[position] for position in asked.question.case.tolist()],
+        harm=asked.answer.look.looks.tolist(),
+        promotion=asked.answer.promotion.looks.tolist(),
+    )
 
 
 def _checks(asked: _Asked, span_h: Sequence[float]) -> list[Check]:
     """One check a case; columns become lists first, since single cells of arrays are slow."""
     question, answer = asked.question, asked.answer
-    rows = answer.rows.min(axis=1).tolist()
-    columns = (
-        _outcomes(asked),
-        *map(_known, (answer.harm.value, answer.harm.lower, answer.harm.upper)),
-        _known(answer.harm.variance),
-        question.margin.tolist(),
-        question.tolerance.tolist(),
-        question.relative.tolist(),
-        _estimates(asked),
-        _methods(asked),
-        _known(answer.needed),
-        [n / hours if hours > 0 else 0.0 for n, hours in zip(rows, span_h, strict=True)],
+    outcomes, reasons = _outcomes(asked)
+    made = build(
+        Check,
+        metric=repeat(question.metric.name),
+        role=repeat(question.role),
+        outcome=outcomes.tolist(),
+        reason=reasons.tolist(),
+        harm=_known(answer.harm.value),
+        harm_lower=_known(answer.harm.lower),
+        harm_upper=_known(answer.harm.upper),
+        variance=_known(answer.harm.variance),
+        margin=question.margin.tolist(),
+        tolerance=question.tolerance.tolist(),
+        relative=question.relative.tolist(),
+        estimate=_estimates(asked),
+        method=_methods(asked),
     )
-    return list(starmap(_Form(question.metric.name, question.role), zip(*columns, strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """Makes the checks of one metric and role."""
-
-    metric: str
-    role: str
-
-    def __call__(  # noqa: PLR0917, PLR0913 - the columns of a check, in their order
-        self,
-        outcome: tuple[Outcome, Reason],
-        harm: float | None,
-        harm_lower: float | None,
-        harm_upper: float | None,
-        variance: float | None,
-        margin: float,
-        tolerance: float,
-        relative: bool,  # noqa: FBT001 - a column
-        estimate: Estimate,
-        method: str,
-        needed: float | None,
-        rate: float,
-    ) -> Check:
-        """The check; rate: rows an hour of the arm that has fewer."""
-        check = Check(
-            metric=self.metric,
-            role=self.role,
-            outcome=outcome[0],
-            reason=outcome[1],
-            harm=harm,
-            harm_lower=harm_lower,
-            harm_upper=harm_upper,
-            variance=variance,
-            margin=margin,
-            tolerance=tolerance,
-            relative=relative,
-            estimate=estimate,
-            method=method,
-        )
-        hours = needed / rate if needed is not None and rate > 0 else None
+    rows = answer.rows.min(axis=1).tolist()
+    for check, needed, n, hours in zip(made, _known(answer.needed), rows, span_h, strict=True):
+        # Rows an hour of the arm that has fewer say how long the rest takes.
+        wait = needed / (n / hours) if needed is not None and n > 0 and hours > 0 else None
         # Nobody has seen the check yet, and a second one would cost as much as all its sentences.
-        object.__setattr__(check, "detail", explain(check, needed=needed, hours=hours))
-        return check
+        object.__setattr__(check, "detail", explain(check, needed=needed, hours=wait))
+    return made
 
 
-def _outcomes(asked: _Asked) -> list[tuple[Outcome, Reason]]:
-    """What each case's check says, and why."""
+def _outcomes(asked: _Asked) -> tuple[Objects, Objects]:
+    """What each case's check says, and why: :class:`Outcome` and :class:`Reason`, shape (n,)."""
     question, answer = asked.question, asked.answer
     missed = Reason.GOAL_MISSED if question.role == GOAL else Reason.HARM
     excluded = (answer.harm.upper < question.margin) & ~question.spent_margin
-    columns = (asked.void, answer.failed, answer.passed, excluded)
-    return [
-        _outcome(lacking, missed, *flags)
-        for lacking, *flags in zip(
-            answer.lacking.tolist(), *(column.tolist() for column in columns), strict=True
-        )
-    ]
-
-
-def _outcome(  # noqa: PLR0917 - flags of one case
-    lacking: Reason,
-    missed: Reason,
-    void: bool,  # noqa: FBT001
-    failed: bool,  # noqa: FBT001
-    passed: bool,  # noqa: FBT001
-    excluded: bool,  # noqa: FBT001
-) -> tuple[Outcome, Reason]:
-    if void:
-        return Outcome.INCONCLUSIVE, Reason.LABELS_IMBALANCED
-    if failed:
-        return Outcome.FAIL, missed
-    if lacking is Reason.NO_ROWS:
-        return Outcome.NO_DATA, lacking
-    if lacking is not Reason.NONE:
-        return Outcome.INCONCLUSIVE, lacking
-    if passed:
-        return Outcome.PASS, Reason.NONE
-    return Outcome.INCONCLUSIVE, Reason.BETWEEN_LOOKS if excluded else Reason.WIDE_INTERVAL
+    lacking, failed = answer.lacking, answer.failed & ~asked.void
+    decided = asked.void | failed | (lacking != Reason.NONE)
+    passed = answer.passed & ~decided
+    reasons = first_reason(
+        (asked.void, Reason.LABELS_IMBALANCED),
+        (failed, missed),
+        (passed | decided, Reason.NONE),
+        (excluded, Reason.BETWEEN_LOOKS),
+        (~excluded, Reason.WIDE_INTERVAL),
+    )
+    reasons = np.where(asked.void | failed, reasons, np.where(decided, lacking, reasons))
+    outcomes = np.full(passed.shape, Outcome.INCONCLUSIVE, dtype=object)
+    outcomes[passed] = Outcome.PASS
+    outcomes[reasons == Reason.NO_ROWS] = Outcome.NO_DATA
+    outcomes[failed] = Outcome.FAIL
+    return outcomes, reasons
 
 
 def _methods(asked: _Asked) -> list[str]:
     """Which tests spoke, and where they stand."""
     question, answer = asked.question, asked.answer
-    planned = question.schedule.has_plan
-    bars = (-np.log(question.alpha_lower)).tolist()
-    stands = _stands(asked)
-    found = []
-    for row, (method, log_e) in enumerate(
-        zip(answer.method.tolist(), answer.log_e.tolist(), strict=True)
-    ):
-        text = f"{method}; {stands[row]}" if method and stands[row] else method or stands[row]
-        if isfinite(log_e):
-            text += f"; log e-value {log_e:.2f}, harm is proven above {bars[row]:.2f}"
-        elif not planned[row]:
-            text += "; confidence sequence" if text else "confidence sequence"
-        found.append(text)
-    return found
+    columns = (
+        answer.method.tolist(),
+        _stands(asked),
+        answer.log_e.tolist(),
+        _written(-np.log(question.alpha_lower), ".2f"),
+        question.schedule.has_plan.tolist(),
+    )
+    return list(starmap(_method, zip(*columns, strict=True)))
+
+
+def _method(test: str, stand: str, log_e: float, bar: str, planned: bool) -> str:  # noqa: FBT001
+    text = f"{test}; {stand}" if test and stand else test or stand
+    if isfinite(log_e):
+        return f"{text}; log e-value {log_e:.2f}, harm is proven above {bar}"
+    if planned:
+        return text
+    return f"{text}; confidence sequence" if text else "confidence sequence"
 
 
 def _stands(asked: _Asked) -> list[str]:
@@ -252,9 +226,16 @@ def _stands(asked: _Asked) -> list[str]:
         answer.look.taken,
         answer.z,
         answer.look.bound,
-        question.schedule.alpha,
     )
-    return list(starmap(_stand, zip(*(column.tolist() for column in columns), strict=True)))
+    alphas = _written(question.schedule.alpha, ".2g")
+    return list(starmap(_stand, zip(*(column.tolist() for column in columns), alphas, strict=True)))
+
+
+def _written(values: FloatArray, form: str) -> list[str]:
+    """The values in words; most cases have those of one policy, and each is written once."""
+    held = values.tolist()
+    words = {value: format(value, form) for value in set(held)}
+    return [words[value] for value in held]
 
 
 def _stand(  # noqa: PLR0917 - columns of one case
@@ -263,14 +244,14 @@ def _stand(  # noqa: PLR0917 - columns of one case
     taken: bool,  # noqa: FBT001
     z: float,
     bound: float,
-    alpha: float,
+    alpha: str,
 ) -> str:
     if not (planned and looks.fractions):
         return ""
     reached = f"z {z:.2f}, bound at most {bound:.2f}, " if taken else "none due now, "
     return (
         f"look {len(looks.fractions)} at {looks.fractions[-1]:.0%} of the plan: {reached}"
-        f"error spent {looks.spent:.2g} of {alpha:.2g}"
+        f"error spent {looks.spent:.2g} of {alpha}"
     )
 
 
@@ -280,38 +261,17 @@ def _estimates(asked: _Asked) -> list[Estimate]:
     metric, sign, harm = question.metric.name, question.metric.direction.harm_sign, answer.harm
     ends = (harm.lower, harm.upper) if sign > 0 else (-harm.upper, -harm.lower)
     units = ("relative to control", question.metric.unit)
-    columns = (
-        question.relative.tolist(),
-        *map(_known, (sign * harm.value, *ends, answer.canary, answer.control)),
-        answer.rows[:, CANARY].tolist(),
-        answer.rows[:, CONTROL].tolist(),
-        (1.0 - question.alpha_upper).tolist(),
-        answer.method.tolist(),
+    return build(
+        Estimate,
+        metric=repeat(metric),
+        unit=[units[not relative] for relative in question.relative.tolist()],
+        effect=_known(sign * harm.value),
+        lower=_known(ends[0]),
+        upper=_known(ends[1]),
+        canary=_known(answer.canary),
+        control=_known(answer.control),
+        n_canary=answer.rows[:, CANARY].tolist(),
+        n_control=answer.rows[:, CONTROL].tolist(),
+        confidence=(1.0 - question.alpha_upper).tolist(),
+        method=answer.method.tolist(),
     )
-    return [
-        Estimate(
-            metric=metric,
-            unit=units[0] if relative else units[1],
-            effect=effect,
-            lower=lower,
-            upper=upper,
-            canary=canary,
-            control=control,
-            n_canary=n_canary,
-            n_control=n_control,
-            confidence=confidence,
-            method=method,
-        )
-        for (
-            relative,
-            effect,
-            lower,
-            upper,
-            canary,
-            control,
-            n_canary,
-            n_control,
-            confidence,
-            method,
-        ) in zip(*columns, strict=True)
-    ]

@@ -5,7 +5,7 @@ Promotion is read at planned looks of the last stage; without a plan it is read 
 the confidence sequence.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -106,10 +106,9 @@ def conclude(
     passed = np.where(question.schedule.has_plan, promotion.crossed & ~look.crossed, unplanned)
     lower = np.where(readable, np.fmin(look.bound, bounds[0]), np.nan)
     upper = np.where(promotion.taken, promotion.bound, bounds[1])
-    harm = limits(canary, control, sign=sign, relative=relative, lower=lower, upper=upper)
-    if alike is not None:
-        wider = limits(*wide, sign=sign, relative=relative, lower=lower, upper=upper)
-        harm = replace(harm, upper=wider.upper)
+    harm = limits(
+        canary, control, sign=sign, relative=relative, lower=lower, upper=upper, wide=wide
+    )
     return Concluded(
         harm=harm,
         failed=failed,

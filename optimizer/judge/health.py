@@ -10,16 +10,13 @@ import numpy.typing as npt
 
 from optimizer.judge.case import Case
 from optimizer.judge.limits import anytime_deviate, deviate_beyond
-from optimizer.judge.means import FIELD
-from optimizer.judge.shares import single_requests
-from optimizer.judge.sums import CANARY, CONTROL, Sums
+from optimizer.judge.sums import CANARY, CONTROL, Sums, arms
 from optimizer.metrics import HOUR_S
 from optimizer.statistics.anytime import (
     TIGHTEST_PROMOTE,
     TIGHTEST_ROLLBACK,
     bernoulli_exceeds,
 )
-from optimizer.statistics.clusters import bucket_ratio
 from optimizer.statistics.evalues import (
     SRM_CONCENTRATION,
     Side,
@@ -86,12 +83,11 @@ def _split_log_e(cases: Sequence[Case], sums: Sums) -> FloatArray:
     A unit that comes back in later windows is counted in each, so counts are divided by how often
     requests come back beyond one window: dispersion of requests over requests a unit and window.
     """
-    everyone = np.arange(len(cases))
     units, rows = sums.totals["n_units"], sums.totals["n"]
     total = units.sum(axis=1)
-    spread = np.fmax.reduce(sums.dispersion, axis=1)
+    spread = np.fmax.reduce(sums.clustered.dispersion, axis=1)
     inside = rows.sum(axis=1) / np.where(total > 0, total, np.nan)
-    repeats = np.fmax(np.where(single_requests(sums, everyone), 1.0, spread / inside), 1.0)
+    repeats = np.fmax(np.where(sums.single, 1.0, spread / inside), 1.0)
     ratio = np.array([case.control_ratio for case in cases])
     return beta_binomial_log_evalue(
         units[:, CANARY] / repeats,
@@ -138,8 +134,8 @@ def _sick(
     limit = np.array([case.policy.safety.failure_rate_max for case in cases])
     windows = sums.windows
     recent = windows.start_s >= data_until.timestamp() - HOUR_S
-    spread = sums.dispersion[:, arm]
-    effect = np.where(single_requests(sums, np.arange(size)), 1.0, spread)
+    spread = sums.clustered.dispersion[:, arm]
+    effect = np.where(sums.single, 1.0, spread)
     effect = np.where(np.isfinite(effect), effect, 1.0)
     share, sick = np.full(size, np.nan), np.zeros(size, dtype=bool)
     for chosen in (np.ones_like(recent), recent):
@@ -168,15 +164,10 @@ def unlabelled_imbalance(sums: Sums, case: IntArray) -> BoolArray:
     labelled more. Single requests: exact test at an e-value of 2,000 each way. Otherwise a
     confidence sequence of the same error each way.
     """
-    single = single_requests(sums, case)
-    requests, failed, labelled = (
-        sums.mature_buckets[case, :, FIELD[name]] for name in ("n", "n_failed", "n_quality")
-    )
-    answered = requests - failed
-    open_ = np.maximum(answered - labelled, 0.0)
-    control, canary = (bucket_ratio(open_[:, arm], answered[:, arm]) for arm in (CONTROL, CANARY))
+    single = sums.single[case]
+    control, canary = arms(sums.clustered.unlabelled, case)
     error = np.full(case.size, 1.0 / LABEL_ALARM)
-    units = answered.sum(axis=(1, 2))
+    units = sums.clustered.answered[case].sum(axis=1)
     nothing, level = np.zeros(case.size), np.zeros(case.size, dtype=bool)
     z = deviate_beyond(canary, control, sign=1, relative=level, limit=nothing)
     sides = (

@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import special
 
 from optimizer.evidence import Anchor, Impact
+from optimizer.judge.buckets import MATURE_METRICS
 from optimizer.judge.case import Case
 from optimizer.judge.health import examine, unlabelled_imbalance
 from optimizer.judge.limits import fieller, near_zero
-from optimizer.judge.means import MATURE_METRICS, MIN_ROWS, bucket_estimates
+from optimizer.judge.means import MIN_ROWS
 from optimizer.judge.shares import share_estimates
-from optimizer.judge.sums import Sums, collect
+from optimizer.judge.sums import Sums, arms, collect
 from optimizer.metrics import METRICS, MetricKind
 from optimizer.policy import Guardrail
 from optimizer.statistics.clusters import RatioEstimate, harm, relative_lift, t_interval
@@ -114,8 +115,7 @@ def _arms(metric: str, sums: Sums) -> tuple[RatioEstimate, RatioEstimate] | None
     if known.kind is MetricKind.SHARE:
         control, canary = share_estimates(known, _ONE, sums)
     else:
-        buckets = sums.mature_buckets if late else sums.buckets
-        control, canary = bucket_estimates(known, buckets, _ONE)
+        control, canary = arms(sums.clustered.ratios[metric], _ONE)
     return (canary, control) if isfinite(canary.variance[0] + control.variance[0]) else None
 
 

@@ -43,6 +43,7 @@ def limits(
     relative: BoolArray,
     lower: FloatArray,
     upper: FloatArray,
+    wide: tuple[RatioEstimate, RatioEstimate] | None = None,
 ) -> Harm:
     """Harm with its limits.
 
@@ -54,26 +55,32 @@ def limits(
         lower: standard errors from the value down to its lower limit, as normal deviates, shape
             (n,).
         upper: the same up to its upper limit.
+        wide: canary and control with the variances of the upper limit, where these are others.
 
     References:
         Normal deviates are replaced by t deviates of the same tail. Relative limits: Fieller
         (1954), JRSS B 16:175.
     """
     value, (variance, df) = sign * (canary.value - control.value), welch(canary, control)
-    down, up = (_t_deviate(deviate, df) for deviate in (lower, upper))
-    se = np.sqrt(variance)
+    wide = (canary, control) if wide is None else wide
+    wide_variance, wide_df = welch(*wide)
+    down, up = _t_deviate(lower, df), _t_deviate(upper, wide_df)
+    se, wide_se = np.sqrt(variance), np.sqrt(wide_variance)
+    lowest, highest = value - down * se, value + up * wide_se
+    if not relative.any():
+        return Harm(value=value, lower=lowest, upper=highest, variance=variance)
     with np.errstate(invalid="ignore", divide="ignore"):
         lift = sign * (canary.value / control.value - 1.0)
         spread = (
             canary.variance / control.value**2
             + control.variance * canary.value**2 / control.value**4
         )
-        ratios = [fieller(canary, control, deviate) for deviate in (down, up)]
+        ratios = [fieller(canary, control, down), fieller(*wide, up)]
         low, high = (ratios[0][0], ratios[1][1]) if sign > 0 else (ratios[0][1], ratios[1][0])
         return Harm(
             value=np.where(relative, lift, value),
-            lower=np.where(relative, sign * (low - 1.0), value - down * se),
-            upper=np.where(relative, sign * (high - 1.0), value + up * se),
+            lower=np.where(relative, sign * (low - 1.0), lowest),
+            upper=np.where(relative, sign * (high - 1.0), highest),
             variance=np.where(relative, spread, variance),
         )
 

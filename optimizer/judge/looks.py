@@ -6,14 +6,17 @@ laws kept here: information never decreases along the looks, a look without new 
 nothing, and looks that were missed are folded into the next one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import chain, repeat
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.evidence import Looks
+from optimizer.judge.bulk import build
 from optimizer.statistics.crossing import Spending, crosses
 
 FloatArray = npt.NDArray[np.float64]
@@ -124,48 +127,44 @@ def take(
             one ended later.
         budget: what may be spent.
     """
-    size = z.size
+    if not due.any():
+        return none_taken(earlier)
     old: list[Looks] = earlier.tolist()
-    repeated = np.array([each.until == until for each in old], dtype=bool)
-    late = np.array([each.until is not None and each.until > until for each in old], dtype=bool)
+    ends = [each.until for each in old]
+    repeated = np.array([end is not None and end == until for end in ends], dtype=bool)
+    late = np.array([end is not None and end > until for end in ends], dtype=bool)
     closed = np.array([each.closed for each in old], dtype=bool)
     past = [
         each.fractions[:-1] if same else each.fractions
         for each, same in zip(old, repeated.tolist(), strict=True)
     ]
-    again = [each.fractions[-1] if each.fractions else np.nan for each in old]
+    again = np.array([each.fractions[-1] if each.fractions else np.nan for each in old])
     now = np.where(repeated, again, fraction)
     last = np.array([each[-1] if each else 0.0 for each in past], dtype=np.float64)
     with np.errstate(invalid="ignore"):
         taken = due & ~late & np.isfinite(z) & (now > last) & (repeated | ~closed)
         final = np.where(repeated, closed, budget.closing | (now >= budget.end))
-    times = np.full((size, max(map(len, past), default=0) + 1), np.nan)
-    for place, each in enumerate(past):
-        if each:
-            times[place, -1 - len(each) : -1] = each
-    times[:, -1] = np.where(taken, now, np.nan)
     found = crosses(
         np.where(taken, z, np.nan),
-        times,
+        np.column_stack([_side_by_side(past), np.where(taken, now, np.nan)]),
         alpha=budget.alpha,
         spending=budget.spending,
         closing=budget.closing & final,
     )
     looks = earlier.copy()
-    columns = (taken, repeated, now, found.spent, found.crossed, final)
-    for row, (took, same, at, spent, crossed, ends) in enumerate(
-        zip(*(column.tolist() for column in columns), strict=True)
-    ):
-        if took:
-            crossings = old[row].crossings
-            streak = crossings - 1 if same and crossings else crossings
-            looks[row] = Looks(
-                fractions=(*past[row], at),
-                until=until,
-                spent=spent,
-                crossings=streak + 1 if crossed else 0,
-                closed=ends,
-            )
+    crossings = np.array([each.crossings for each in old], dtype=np.int64)
+    # A look that is repeated counts once.
+    streak = np.maximum(crossings - repeated, 0) + 1
+    rows = np.flatnonzero(taken)
+    seen = zip(rows.tolist(), now[rows].tolist(), strict=True)
+    looks[rows] = build(
+        Looks,
+        fractions=[(*past[row], at) for row, at in seen],
+        until=repeat(until),
+        spent=found.spent[rows].tolist(),
+        crossings=np.where(found.crossed, streak, 0)[rows].tolist(),
+        closed=final[rows].tolist(),
+    )
     return Taken(
         taken=taken,
         crossed=found.crossed,
@@ -173,6 +172,15 @@ def take(
         bound=found.bound,
         looks=looks,
     )
+
+
+def _side_by_side(past: Sequence[tuple[float, ...]]) -> FloatArray:
+    """Earlier fractions, the newest in the last column, nan before the first one of each row."""
+    counts = np.fromiter(map(len, past), dtype=np.int64, count=len(past))
+    width = int(counts.max(initial=0))
+    times = np.full((len(past), width), np.nan)
+    times[np.arange(width) >= width - counts[:, None]] = list(chain.from_iterable(past))
+    return times
 
 
 def steady(found: Taken, z: FloatArray, patient: BoolArray) -> BoolArray:

@@ -5,45 +5,25 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.aggregates import CLUSTER_FIELDS
 from optimizer.evidence import Reason
+from optimizer.judge.buckets import MATURE_METRICS
 from optimizer.judge.conclusions import conclude, shown
 from optimizer.judge.limits import LARGEST_ALPHA, Harm, near_zero
 from optimizer.judge.questions import Answer, Question
-from optimizer.judge.sums import CANARY, CONTROL, Sums
-from optimizer.metrics import Metric
-from optimizer.statistics.clusters import MIN_CLUSTERS, RatioEstimate, bucket_ratio
+from optimizer.judge.sums import Sums, arms
+from optimizer.statistics.clusters import MIN_CLUSTERS
 from optimizer.statistics.planning import promotion_bound, units_needed, units_needed_anytime
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-FIELD: Final = {name: position for position, name in enumerate(CLUSTER_FIELDS)}
 MIN_ROWS: Final = 100
 """Rows of an arm below which no limit is read (burn-in of the asymptotic sequence)."""
 PROMOTE_CLUSTERS: Final = 50
 """Hash buckets with data, per arm, below which nothing is promoted."""
 
-MATURE_METRICS: Final = frozenset({"quality"})
-"""Metrics whose rows arrive later than the request."""
-
 METHOD: Final = "cluster-robust mean on hash buckets of units"
-
-
-def bucket_estimates(
-    metric: Metric, buckets: FloatArray, case: IntArray
-) -> tuple[RatioEstimate, RatioEstimate]:
-    """Control's and the canary's ratio in n cases.
-
-    Args:
-        metric: whose numerator and denominator are kept per hash bucket.
-        buckets: shape (N, 2, len(CLUSTER_FIELDS), N_CLUSTERS).
-        case: which of the N cases, shape (n,).
-    """
-    y = buckets[case, :, FIELD[metric.numerator]] * metric.scale
-    x = buckets[case, :, FIELD[metric.denominator]]
-    return bucket_ratio(y[:, CONTROL], x[:, CONTROL]), bucket_ratio(y[:, CANARY], x[:, CANARY])
 
 
 def answer_mean(question: Question, sums: Sums) -> Answer:
@@ -51,8 +31,7 @@ def answer_mean(question: Question, sums: Sums) -> Answer:
     metric, case = question.metric, question.case
     late = metric.name in MATURE_METRICS
     totals = (sums.mature if late else sums.totals)[metric.denominator][case]
-    buckets = sums.mature_buckets if late else sums.buckets
-    control, canary = bucket_estimates(metric, buckets, case)
+    control, canary = arms(sums.clustered.ratios[metric.name], case)
     clusters = np.minimum(canary.clusters, control.clusters)
     enough = totals.min(axis=1) >= MIN_ROWS
     absent = totals.min(axis=1) == 0

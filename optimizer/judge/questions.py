@@ -1,7 +1,7 @@
 """What is asked of each case, and what is answered: arrays over the cases that share a metric."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -96,31 +96,20 @@ def questions(cases: Sequence[Case], *, until: datetime, looking: bool) -> list[
         until: end of the data.
         looking: whether planned looks may be taken.
     """
-    asked: dict[tuple[str, str], list[_Asked]] = {}
-    for position, case in enumerate(cases):
-        for rail in case.policy.guardrails:
-            left = case.remaining(rail)
-            asked.setdefault((rail.metric, GUARDRAIL), []).append(
-                (position, rail.relative, left, rollback_tolerance(rail, left))
-            )
-        if case.asks_goal:
-            goal = case.policy.goal
-            # A gain is a negative harm relative to control; harm that is proven misses the goal.
-            asked.setdefault((goal.metric, GOAL), []).append((position, True, -goal.min_gain, 0.0))
     ramps = _Ramps.of(cases, until)
     found = []
-    for (metric, role), rows in sorted(asked.items()):
-        columns = np.array(rows, dtype=np.float64).T
-        chosen = columns[0].astype(np.int64)
+    for (metric, role), asked in sorted(_asked(cases).items()):
+        order = np.argsort(asked.case, kind="stable")
+        chosen = np.array(asked.case, dtype=np.int64)[order]
         alphas = ramps.alphas(chosen, metric, role)
         found.append(
             Question(
                 metric=METRICS[metric],
                 role=role,
                 case=chosen,
-                relative=columns[1].astype(bool),
-                margin=columns[2],
-                tolerance=columns[3],
+                relative=np.array(asked.relative, dtype=bool)[order],
+                margin=np.array(asked.margin, dtype=np.float64)[order],
+                tolerance=np.array(asked.tolerance, dtype=np.float64)[order],
                 alpha_lower=alphas[:, 1],
                 alpha_upper=ramps.promote[chosen],
                 schedule=ramps.schedule(
@@ -131,19 +120,61 @@ def questions(cases: Sequence[Case], *, until: datetime, looking: bool) -> list[
     return found
 
 
-_Asked = tuple[int, bool, float, float]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Columns of one metric in one role: positions of cases, and what is asked of each."""
+
+    case: list[int] = field(default_factory=list)
+    relative: list[bool] = field(default_factory=list)
+    margin: list[float] = field(default_factory=list)
+    tolerance: list[float] = field(default_factory=list)
+
+
+def _asked(cases: Sequence[Case]) -> dict[tuple[str, str], _Asked]:
+    """What is asked, by metric and role."""
+    alike: dict[tuple[int, bool, int], list[int]] = {}
+    for position, case in enumerate(cases):
+        # Cases of one policy are asked the same, unless earlier promotions took of their margins.
+        own = position if case.anchors else -1
+        alike.setdefault((id(case.policy), case.asks_goal, own), []).append(position)
+    asked: dict[tuple[str, str], _Asked] = {}
+    for positions in alike.values():
+        for key, relative, margin, tolerance in _terms(cases[positions[0]]):
+            columns = asked.setdefault(key, _Asked())
+            columns.case.extend(positions)
+            columns.relative.extend([relative] * len(positions))
+            columns.margin.extend([margin] * len(positions))
+            columns.tolerance.extend([tolerance] * len(positions))
+    return asked
+
+
+def _terms(case: Case) -> list[tuple[tuple[str, str], bool, float, float]]:
+    """Metric and role, whether harm is relative, margin and tolerance of all a case is asked."""
+    terms = []
+    for rail in case.policy.guardrails:
+        left = case.remaining(rail)
+        key = (rail.metric, GUARDRAIL)
+        terms.append((key, rail.relative, left, rollback_tolerance(rail, left)))
+    if case.asks_goal:
+        goal = case.policy.goal
+        # A gain is a negative harm relative to control; harm that is proven misses the goal.
+        terms.append(((goal.metric, GOAL), True, -goal.min_gain, 0.0))
+    return terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ramps:
     """The ramps of N cases, as far as every metric has the same; arrays of shape (N,).
 
-    phases: of each case its policy (identity), whether it has a plan and whether it is watched;
-    plans: None = unplanned; promote: error of promotion; the others as in :class:`Schedule`.
+    phase: which of the phases, whose first cases are ``examples``, a case is in: cases of one phase
+    have one policy and share its errors alike; spent: by metric and role, what each case's looks
+    have spent; plans: None = unplanned; promote: error of promotion; the others as in
+    :class:`Schedule`.
     """
 
-    cases: Sequence[Case]
-    phases: Sequence[tuple[int, bool, bool]]
+    phase: IntArray
+    examples: Sequence[Case]
+    spent: Sequence[Mapping[tuple[str, str], Spent]]
     plans: Sequence[RampPlan | None]
     extension: FloatArray
     ratio: FloatArray
@@ -157,12 +188,17 @@ class _Ramps:
         """The ramps of these cases at the end of the data."""
         plans = [case.plan for case in cases]
         extension = [plan.extended / plan.requests if plan else np.nan for plan in plans]
+        examples: dict[tuple[int, bool, bool], tuple[int, Case]] = {}
+        phase = [
+            examples.setdefault(
+                (id(case.policy), plan is None, case.is_watched), (len(examples), case)
+            )[0]
+            for case, plan in zip(cases, plans, strict=True)
+        ]
         return cls(
-            cases=cases,
-            phases=[
-                (id(case.policy), plan is None, case.is_watched)
-                for case, plan in zip(cases, plans, strict=True)
-            ],
+            phase=np.array(phase, dtype=np.int64),
+            examples=[case for _, case in examples.values()],
+            spent=[case.spent_by_check for case in cases],
             plans=plans,
             extension=np.fmax(extension, SHORTEST_EXTENSION),
             ratio=np.array([case.control_ratio for case in cases]),
@@ -173,15 +209,9 @@ class _Ramps:
         )
 
     def alphas(self, chosen: IntArray, metric: str, role: str) -> FloatArray:
-        """What :meth:`Case.alphas` says of some cases, shape (n, 2): the same in the same phase."""
-        known: dict[tuple[int, bool, bool], tuple[float, float]] = {}
-        found = []
-        for position in chosen.tolist():
-            phase = self.phases[position]
-            if phase not in known:
-                known[phase] = self.cases[position].alphas(metric, role)
-            found.append(known[phase])
-        return np.array(found)
+        """What :meth:`Case.alphas` says of some cases, shape (n, 2)."""
+        phases = np.array([case.alphas(metric, role) for case in self.examples])
+        return np.asarray(phases[self.phase[chosen]])
 
     def schedule(
         self,
@@ -194,10 +224,9 @@ class _Ramps:
         looking: bool,
     ) -> Schedule:
         """The plans of some cases for one metric in one role."""
-        cases = [self.cases[position] for position in chosen.tolist()]
         plans = [self.plans[position] for position in chosen.tolist()]
-        unspent = Spent(metric=metric, role=role)
-        spent = [case.looks(metric, role) if case.spent else unspent for case in cases]
+        unspent, key = Spent(metric=metric, role=role), (metric, role)
+        spent = [self.spent[position].get(key, unspent) for position in chosen.tolist()]
         harm, promotion = (np.empty(chosen.size, dtype=object) for _ in range(2))
         harm[:], promotion[:] = [each.harm for each in spent], [each.promotion for each in spent]
         planned = np.array(

@@ -17,16 +17,14 @@ import numpy.typing as npt
 from optimizer.evidence import Reason
 from optimizer.judge.conclusions import Exact, conclude, shown
 from optimizer.judge.means import (
-    FIELD,
     MIN_ROWS,
     PROMOTE_CLUSTERS,
-    bucket_estimates,
     first_reason,
     rows_needed,
 )
 from optimizer.judge.questions import Answer, Question
-from optimizer.judge.sums import CANARY, CONTROL, Sums
-from optimizer.metrics import METRICS, Metric
+from optimizer.judge.sums import CANARY, CONTROL, Sums, arms
+from optimizer.metrics import Metric
 from optimizer.statistics.anytime import bernoulli_lower, bernoulli_upper
 from optimizer.statistics.clusters import (
     MIN_CLUSTERS,
@@ -49,31 +47,16 @@ BoolArray = npt.NDArray[np.bool_]
 
 MIN_EVENTS: Final = 5
 """Events in both arms together below which a share has no asymptotic limits."""
-SINGLE_REQUESTS: Final = 1.05
-"""Requests a unit and window up to which units count as making one request each."""
-SINGLE_DISPERSION: Final = 1.3
-"""Variance over mean of requests per hash bucket up to which units count as single; independent
-requests give 1 with a standard error of .09, and a unit that comes back in other windows more."""
 
 EXACT: Final = "exact counts"
 CLUSTERED: Final = "cluster-robust share on hash buckets of units"
-
-
-def single_requests(sums: Sums, case: IntArray) -> BoolArray:
-    """Whether a case's units make one request each, over all windows, shape (n,)."""
-    totals = sums.totals["n"][case]
-    units = sums.totals["n_units"][case].sum(axis=1)
-    # An arm without requests says nothing; one whose buckets are missing must not count as single.
-    spread = np.where(totals > 0, sums.dispersion[case], 1.0)
-    few = totals.sum(axis=1) <= SINGLE_REQUESTS * units
-    return np.asarray(few & (spread.mean(axis=1) <= SINGLE_DISPERSION))
 
 
 def answer_share(question: Question, sums: Sums) -> Answer:
     """Harm in a share; see the module for which test decides."""
     metric, case = question.metric, question.case
     events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
-    single = single_requests(sums, case)
+    single = sums.single[case]
     control, canary = share_estimates(metric, case, sums)
     clusters = np.minimum(canary.clusters, control.clusters)
     frequent = events.sum(axis=1) >= MIN_EVENTS
@@ -91,7 +74,7 @@ def answer_share(question: Question, sums: Sums) -> Answer:
         exact=Exact(decides=exact, z=_exact_deviate(events, rows, exact), proven=odds > 1),
         alike=_alike(canary, control, _independent(events, rows), single),
     )
-    effect = np.where(single[:, None], 1.0, sums.dispersion[case])
+    effect = np.where(single[:, None], 1.0, sums.clustered.dispersion[case])
     rare = _rare_upper(question, events, rows, effect, where=~frequent)
     by_count = (rare < question.margin) & ~question.spent_margin
     by_count &= question.schedule.final | ~question.schedule.has_plan
@@ -138,12 +121,13 @@ def share_estimates(
     metric: Metric, case: IntArray, sums: Sums
 ) -> tuple[RatioEstimate, RatioEstimate]:
     """Control's and the canary's share; its variance is never below that of smoothed counts."""
-    single, spread = single_requests(sums, case), sums.dispersion[case]
+    single, spread = sums.single[case], sums.clustered.dispersion[case]
     events, rows = sums.totals[metric.numerator][case], sums.totals[metric.denominator][case]
     size = np.where(rows > 0, rows, np.nan)
     independent = _independent(events, rows)
-    if metric.numerator in FIELD:
-        estimates = bucket_estimates(metric, sums.buckets, case)
+    ratio = sums.clustered.ratios.get(metric.name)
+    if ratio is not None:
+        estimates = arms(ratio, case)
         clustered = np.stack([each.variance for each in estimates], axis=1)
     else:
         effect = np.ones(case.size)
@@ -155,7 +139,7 @@ def share_estimates(
     widest = np.where(single[:, None], independent, wide * (1.0 - wide) / wide_size)
     known = np.isfinite(clustered)
     variance = np.where(known, np.fmax(clustered, independent), widest)
-    clusters = sums.clusters[case]
+    clusters = sums.clustered.clusters[case]
     control, canary = (
         RatioEstimate(
             value=events[:, arm] / size[:, arm],
@@ -190,8 +174,9 @@ def _independent(events: FloatArray, rows: FloatArray) -> FloatArray:
 def _latency_design_effect(sums: Sums, case: IntArray) -> FloatArray:
     """The larger design effect of latency and of failures over both arms, >= 1; nan unknown."""
     moments = sums.latency[:, case]
-    latency = bucket_estimates(METRICS["latency_ms"], sums.buckets, case)
-    failures = bucket_estimates(METRICS["failure_rate"], sums.buckets, case)
+    latency, failures = (
+        arms(sums.clustered.ratios[name], case) for name in ("latency_ms", "failure_rate")
+    )
     failed, rows = sums.totals["n_failed"][case], sums.totals["n"][case]
     effects = []
     for arm in (CONTROL, CANARY):

@@ -5,29 +5,23 @@ the end of the data. Everything is an array over cases; the order of arms is con
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
-from optimizer.aggregates import (
-    CLUSTER_FIELDS,
-    CLUSTERS,
-    HISTOGRAM,
-    N_CLUSTERS,
-    unpack_cluster_frame,
-    unpack_histograms,
-)
+from optimizer.aggregates import CLUSTERS, HISTOGRAM
 from optimizer.allocation import SliceName
-from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
-from optimizer.errors import DataError
+from optimizer.bucket_edges import LAST_BUCKET
+from optimizer.judge.buckets import BucketRows, Clustered, clustered
 from optimizer.judge.case import Case
+from optimizer.judge.histograms import HistogramRows, counted
 from optimizer.metrics import GRAIN_S, ceil_s
-from optimizer.statistics.clusters import effective_clusters
+from optimizer.statistics.clusters import RatioEstimate
 from optimizer.statistics.quantiles import bucket_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -37,11 +31,16 @@ BoolArray = npt.NDArray[np.bool_]
 CONTROL: Final = 0
 CANARY: Final = 1
 NEVER: Final = np.iinfo(np.int64).max
-ROWS_AT_ONCE: Final = 128
-"""Rows whose hash buckets are unpacked at once: about 1 MB."""
+REMEMBERED: Final = 4_096
+"""Moments whose window is remembered: rollouts start and advance at the hourly runs."""
+
+SINGLE_REQUESTS: Final = 1.05
+"""Requests a unit and window up to which units count as making one request each."""
+SINGLE_DISPERSION: Final = 1.3
+"""Variance over mean of requests per hash bucket up to which units count as single; independent
+requests give 1 with a standard error of .09, and a unit that comes back in other windows more."""
 
 _SUMMED: Final = ("n", "n_failed", "n_fallback", "n_units", "n_latency", "n_cost", "n_quality")
-_MIDDLES: Final = np.asarray(EDGES)[: LAST_BUCKET + 1] / np.sqrt(RATIO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +61,17 @@ class Windows:
 class Sums:
     """Sums over the evidence of N cases.
 
-    totals, mature: name -> shape (N, 2), all windows and those whose labels are mature; buckets,
-    mature_buckets: shape (N, 2, len(CLUSTER_FIELDS), N_CLUSTERS), nan where they could not be read;
-    clusters: how many the buckets of requests are worth, shape (N, 2); dispersion: variance over
-    mean of requests per bucket, at least 1, nan if unknown, shape (N, 2);
-    latency: count, sum and sum of squares of latency, ms, shape (3, N, 2); stage_n: requests since
-    the stage began, shape (N, 2); foreign: rows of other arms in these slices, shape (N,); span_h:
-    hours from the first window to the last, shape (N,).
+    totals, mature: name -> shape (N, 2), all windows and those whose labels are mature; clustered:
+    what hash buckets say; single: whether units make one request each, over all windows, shape
+    (N,); latency: count, sum and sum of squares of latency, ms, zero where they do, shape
+    (3, N, 2); stage_n: requests since the stage began, shape (N, 2); foreign: rows of other arms in
+    these slices, shape (N,); span_h: hours from the first window to the last, shape (N,).
     """
 
     totals: Mapping[str, FloatArray]
     mature: Mapping[str, FloatArray]
-    buckets: FloatArray
-    mature_buckets: FloatArray
-    clusters: IntArray
-    dispersion: FloatArray
+    clustered: Clustered
+    single: BoolArray
     latency: FloatArray
     stage_n: FloatArray
     foreign: IntArray
@@ -86,17 +81,14 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """The rows that count, sorted by case, then time: arm (0 control, 1 canary) and contents.
-
-    latencies: the filled buckets of all histograms: position of their row, bucket and count.
-    """
+    """The rows that count, sorted by case, then time: arm (0 control, 1 canary) and contents."""
 
     case: IntArray
     arm: IntArray
     start_s: IntArray
     mature: BoolArray
     counts: Mapping[str, IntArray]
-    latencies: tuple[IntArray, npt.NDArray[np.int16], IntArray]
+    histograms: npt.NDArray[np.object_]
     clusters: npt.NDArray[np.object_]
 
     def sum(self, values: npt.ArrayLike, cases: int, where: BoolArray | None = None) -> FloatArray:
@@ -124,21 +116,35 @@ def collect(
     last = np.full(size, -1)
     np.minimum.at(first, rows.case, rows.start_s)
     np.maximum.at(last, rows.case, rows.start_s + GRAIN_S)
-    everything, mature = _buckets(rows, size)
-    requests = everything[:, :, CLUSTER_FIELDS.index("n")]
+    buckets = BucketRows(case=rows.case, arm=rows.arm, mature=rows.mature, codes=rows.clusters)
+    held = clustered(buckets, size)
+    requests, units = (rows.sum(rows.counts[name], size) for name in ("n", "n_units"))
+    single = _single(requests, units, held)
+    rows, latency = _timed(rows, cases, ~single)
     return Sums(
         totals={name: rows.sum(rows.counts[name], size) for name in rows.counts},
         mature={name: rows.sum(rows.counts[name], size, rows.mature) for name in rows.counts},
-        buckets=everything,
-        mature_buckets=mature,
-        clusters=effective_clusters(requests),
-        dispersion=_dispersion(requests),
-        latency=_latency(rows, size),
+        clustered=held,
+        single=single,
+        latency=latency,
         stage_n=rows.sum(rows.counts["n"], size, stage),
         foreign=foreign,
         span_h=np.where(last > 0, (last - np.minimum(first, last)) / 3600.0, 0.0),
         windows=_windows(rows),
     )
+
+
+def arms(ratio: RatioEstimate, case: IntArray) -> tuple[RatioEstimate, RatioEstimate]:
+    """Control's and the canary's part of a ratio of shape (N, 2), in n of the N cases."""
+    control, canary = (
+        RatioEstimate(
+            value=ratio.value[case, arm],
+            variance=ratio.variance[case, arm],
+            clusters=ratio.clusters[case, arm],
+        )
+        for arm in (CONTROL, CANARY)
+    )
+    return control, canary
 
 
 def threshold_buckets(thresholds_ms: Sequence[float | None]) -> IntArray:
@@ -151,6 +157,7 @@ def threshold_buckets(thresholds_ms: Sequence[float | None]) -> IntArray:
     return np.where(known, given, LAST_BUCKET).astype(np.int64)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _start_s(moment: datetime | None) -> int:
     return NEVER if moment is None else ceil_s(moment)
 
@@ -191,74 +198,31 @@ def _select(
         start_s=start_s,
         mature=mature,
         counts=counts,
-        latencies=unpack_histograms(grains[HISTOGRAM].to_numpy()[known].tolist()),
+        histograms=grains[HISTOGRAM].to_numpy()[known],
         clusters=grains[CLUSTERS].to_numpy()[known],
     )
-    limit = threshold_buckets([each.latency_threshold_ms for each in decisions])
-    # Without a threshold no request counts as timed: nothing is known, which is not "none slow".
-    timed = np.array([each.latency_threshold_ms is not None for each in decisions])[case]
-    counts["n_slow"] = np.where(timed, counts["n_failed"] + _above(rows, limit), 0)
-    counts["n_timed"] = np.where(timed, counts["n_failed"] + counts["n_latency"], 0)
     return rows, foreign
 
 
-def _above(rows: _Rows, limit: IntArray) -> IntArray:
-    """Answered requests of each row beyond its case's threshold bucket."""
-    row, bucket, count = rows.latencies
-    over = bucket > limit[rows.case[row]] if row.size else np.zeros(0, dtype=bool)
-    size = rows.case.size
-    return np.bincount(row[over], weights=count[over], minlength=size).astype(np.int64)
+def _single(requests: FloatArray, units: FloatArray, held: Clustered) -> BoolArray:
+    """Whether a case's units make one request each, from requests and units of shape (N, 2)."""
+    # An arm without requests says nothing; one whose buckets are missing must not count as single.
+    spread = np.where(requests > 0, held.dispersion, 1.0)
+    few = requests.sum(axis=1) <= SINGLE_REQUESTS * units.sum(axis=1)
+    return np.asarray(few & (spread.mean(axis=1) <= SINGLE_DISPERSION))
 
 
-def _latency(rows: _Rows, cases: int) -> FloatArray:
-    """Count, sum and sum of squares of latency from the histograms, each value within 1 %."""
-    row, bucket, count = rows.latencies
-    value = np.where(bucket == ZERO_BUCKET, 0.0, _MIDDLES[np.maximum(bucket, 0)])
-    cell = (rows.case * 2 + rows.arm)[row]
-    moments = [
-        np.bincount(cell, weights=weight, minlength=2 * cases)
-        for weight in (count, count * value, count * value**2)
-    ]
-    return np.stack(moments).astype(np.float64).reshape(3, cases, 2)
-
-
-def _buckets(rows: _Rows, cases: int) -> tuple[FloatArray, FloatArray]:
-    """Hash buckets of all windows and of mature ones, each (cases, 2, fields, buckets)."""
-    shape = (len(CLUSTER_FIELDS), N_CLUSTERS)
-    # Young rows and mature ones are added up apart, so that each is read and added once.
-    sums = np.zeros((2 * 2 * cases, len(CLUSTER_FIELDS) * N_CLUSTERS))
-    place = (rows.mature.astype(np.int64) * cases + rows.case) * 2 + rows.arm
-    for start in range(0, place.size, ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        cells = _readable(rows.clusters[part])
-        owners, owner = np.unique(place[part], return_inverse=True)
-        adding = sparse.csr_array((np.ones(owner.size), (owner, np.arange(owner.size))))
-        sums[owners] += adding @ cells.reshape(owner.size, -1)
-    young, mature = sums.reshape(2, cases, 2, *shape)
-    young += mature
-    return young, mature
-
-
-def _readable(codes: npt.NDArray[np.object_]) -> FloatArray:
-    """Rows' hash buckets; nan where they are corrupt: nothing is concluded from them."""
-    try:
-        return unpack_cluster_frame(codes.tolist()).astype(np.float64)
-    except DataError:
-        if codes.size == 1:
-            return np.full((1, len(CLUSTER_FIELDS), N_CLUSTERS), np.nan)
-        middle = codes.size // 2
-        return np.concatenate([_readable(codes[:middle]), _readable(codes[middle:])])
-
-
-def _dispersion(requests: FloatArray) -> FloatArray:
-    """Variance over mean of requests, shape (cases, 2, buckets), at least 1; shape (cases, 2).
-
-    It is the mean square of a unit's requests over their mean: the design effect of requests that
-    agree wholly within a unit, hence a bound on any other.
-    """
-    mean = requests.mean(axis=-1)
-    spread = requests.var(axis=-1, ddof=1) / np.where(mean > 0, mean, np.nan)
-    return np.asarray(np.maximum(spread, 1.0))
+def _timed(rows: _Rows, cases: Sequence[Case], asked: BoolArray) -> tuple[_Rows, FloatArray]:
+    """The rows with their slow and timed requests, and the latency of the cases that are asked."""
+    thresholds = [case.decision.latency_threshold_ms for case in cases]
+    codes = HistogramRows(case=rows.case, arm=rows.arm, codes=rows.histograms)
+    above, latency = counted(codes, threshold_buckets(thresholds), asked)
+    # Without a threshold no request counts as timed: nothing is known, which is not "none slow".
+    known = np.array([each is not None for each in thresholds], dtype=bool)[rows.case]
+    counts = dict(rows.counts)
+    counts["n_slow"] = np.where(known, counts["n_failed"] + above, 0)
+    counts["n_timed"] = np.where(known, counts["n_failed"] + counts["n_latency"], 0)
+    return replace(rows, counts=counts), latency
 
 
 def _windows(rows: _Rows) -> Windows:

@@ -7,21 +7,38 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from optimizer.cycle import Fate, Plan, events_for
+from optimizer.cycle import (
+    Discoveries,
+    Fate,
+    Plan,
+    Ruling,
+    events_for,
+    facts_of,
+    recalled,
+    together,
+)
 from optimizer.cycle import decide as arbitrate
 from optimizer.decision import Decision
-from optimizer.evidence import DecisionId, Insight, Proposal, Scene
+from optimizer.evidence import DecisionId, Insight, Proposal, ProposalId, Scene, Settled
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.metrics import DAY_S, HOUR_S, floor_s
 
 LONGEST_MEMORY = timedelta(days=400)
+TRACK_MEMORY = timedelta(days=180)
+"""How long what a promotion did counts for or against its strategy."""
+HISTORY_DAYS = 35
+"""Five weeks: four whole ones at any hour, and every month since its first day."""
+HISTORY_ROWS = 2_000_000
+"""Rows of a history at most: beyond, fewer weeks are read, and analyzers say how many they had."""
 ALL = "*"
+STARTED = frozenset({Fate.ACCEPTED.value, Fate.AWAITING_APPROVAL.value})
 
 
 def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -> Scene:
     """All that this hour reads; ``only`` limits it to those targets, empty = all.
 
-    Only windows that are closed at ``as_of`` are in it, so that a retried run sees the same scene.
+    Only windows that are closed at ``as_of`` are in it, and no decision of this very hour, so that
+    a retried run sees the same scene.
     """
     ledger = equipment.ledger
     names = [name for name in equipment.targets if not only or name in only]
@@ -37,22 +54,54 @@ def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -
         policies={name: equipment.policies[name] for name in names},
         baselines=equipment.baseline_arms(),
         hours=hours,
-        in_flight={d.target: d.id for d in decisions if not d.state.is_final},
+        in_flight={
+            d.target: d.id for d in decisions if not d.state.is_final and d.created_at != as_of
+        },
         past=tuple(ledger.decisions.past(since=as_of - LONGEST_MEMORY)),
         anchors=ledger.decisions.anchors(),
         changes=_changes(decisions, as_of),
         paused=frozenset(names) if ALL in pauses else frozenset(pauses),
         exploration_spent_usd=exploration_spent(decisions, hours, as_of),
+        settled=settled(decisions, as_of),
+        history=_history(equipment, hours, end_s),
     )
+
+
+def _history(equipment: Equipment, hours: pd.DataFrame, end_s: int) -> pd.DataFrame | None:
+    """Sums of the weeks before, as many as are bearable; None where they reach no further back."""
+    per_day = max(len(hours) / equipment.baseline_days, 1.0)
+    days = min(HISTORY_DAYS, int(HISTORY_ROWS / per_day))
+    if days <= equipment.baseline_days:
+        return None
+    return equipment.ledger.aggregates.history(HOUR_S, start_s=end_s - days * DAY_S, end_s=end_s)
 
 
 def _changes(decisions: Sequence[Decision], as_of: datetime) -> Mapping[str, list[datetime]]:
     """When rollouts of each target began, in the last day."""
     starts: dict[str, list[datetime]] = defaultdict(list)
     for decision in decisions:
-        if as_of - timedelta(days=1) < decision.created_at <= as_of:
+        if as_of - timedelta(days=1) < decision.created_at < as_of:
             starts[decision.target].append(decision.created_at)
     return starts
+
+
+def settled(decisions: Sequence[Decision], as_of: datetime) -> tuple[Settled, ...]:
+    """What the measured promotions of the last months promised and did, oldest first."""
+    found = [
+        Settled(
+            strategy=decision.strategy,
+            target=decision.target,
+            exploratory=decision.exploratory,
+            expected=decision.expected,
+            actual=decision.actual,
+            ended_at=decision.ended_at,
+        )
+        for decision in decisions
+        if decision.actual is not None
+        and decision.ended_at is not None
+        and as_of - TRACK_MEMORY < decision.ended_at <= as_of
+    ]
+    return tuple(sorted(found, key=lambda each: (each.ended_at, each.target)))
 
 
 def exploration_spent(
@@ -89,32 +138,68 @@ def settle_proposals(
     """Arbitrate, validate and store; the same hour twice stores nothing twice.
 
     A run that died in between is repeated: a proposal whose decision it had stored was accepted,
-    whatever is in flight now.
+    whatever is in flight now. What the hour tested is stored before it is acted on, and a repeated
+    hour begins with what the hours before it had stored.
     """
-    plan = arbitrate(scene, proposals, config_hash=equipment.config_hash, actor=acting.actor)
+    before = _discoveries(equipment, scene)
+    plan = arbitrate(
+        scene,
+        proposals,
+        config_hash=equipment.config_hash,
+        actor=acting.actor,
+        rulings=_rulings(equipment, scene, proposals),
+        discoveries=before,
+    )
     if dry_run:
         return Decided(plan=plan, created=())
+    if plan.discoveries is not None and plan.discoveries != before:
+        equipment.ledger.decisions.keep_discoveries(scene.now, plan.discoveries.snapshot())
     created = tuple(
         decision.id
         for decision in plan.decisions
         if equipment.ledger.decisions.create(decision, events_for(decision, run_id=acting.run_id))
     )
-    outcomes = [_known(equipment, scene, *outcome) for outcome in plan.outcomes]
+    outcomes = _known(equipment, scene, plan)
     equipment.ledger.decisions.add_proposals(scene.now, outcomes)
     return Decided(plan=plan, created=created)
 
 
-def _known(
-    equipment: Equipment, scene: Scene, proposal: Proposal, fate: str, reason: str
+def _rulings(
+    equipment: Equipment, scene: Scene, proposals: Sequence[Proposal]
+) -> Mapping[ProposalId, Ruling] | None:
+    """What the policy points say of each proposal that may start; None where there are none."""
+    if not equipment.policy_points:
+        return None
+    asked = facts_of(scene, proposals)
+    return together(asked, [point.rule(asked) for point in equipment.policy_points])
+
+
+def _discoveries(equipment: Equipment, scene: Scene) -> Discoveries | None:
+    """What the hour begins with; None where false discoveries are not counted."""
+    alpha = equipment.false_discovery_rate
+    if alpha is None:
+        return None
+    kept = equipment.ledger.decisions.discoveries(before=scene.now)
+    return recalled(kept, alpha=alpha, now=scene.now)
+
+
+def _known(equipment: Equipment, scene: Scene, plan: Plan) -> Sequence[tuple[Proposal, str, str]]:
+    """What became of each proposal, with what an earlier try of this hour made of it."""
+    made = {
+        decision.proposal_id: decision
+        for decision in equipment.ledger.decisions.find()
+        if decision.created_at == scene.now
+    }
+    return [_outcome(made.get(proposal.id), proposal, *rest) for proposal, *rest in plan.outcomes]
+
+
+def _outcome(
+    made: Decision | None, proposal: Proposal, fate: str, reason: str
 ) -> tuple[Proposal, str, str]:
-    """The proposal's outcome, with what an earlier try of this hour made of it."""
-    if fate != Fate.TARGET_IN_FLIGHT.value:
+    if made is None or fate in STARTED:
         return proposal, fate, reason
-    flying = equipment.ledger.decisions.get(scene.in_flight[proposal.target])
-    if flying.proposal_id != proposal.id:
-        return proposal, fate, reason
-    asked = flying.approval_asked_at is not None
-    return proposal, (Fate.AWAITING_APPROVAL if asked else Fate.ACCEPTED).value, flying.reason
+    asked = made.approval_asked_at is not None
+    return proposal, (Fate.AWAITING_APPROVAL if asked else Fate.ACCEPTED).value, made.reason
 
 
 def keep_insights(equipment: Equipment, as_of: datetime, insights: Sequence[Insight]) -> None:

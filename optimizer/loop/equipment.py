@@ -9,8 +9,9 @@ from optimizer.decision import Decision
 from optimizer.engine import Engine
 from optimizer.errors import ConfigError, DataError
 from optimizer.evidence import Analyzer, Strategy
+from optimizer.experiment.design import Design
 from optimizer.policy import Policy
-from optimizer.ports import Gateway, Ledger, Notifier, PriceBook, Source
+from optimizer.ports import Gateway, Ledger, Notifier, PolicyPoint, PriceBook, Source
 from optimizer.targets import Price, Target
 
 
@@ -34,7 +35,9 @@ class Equipment:
 
     lateness: how long a window waits for its rows before it is closed; lease_ttl: how long a run
     that died keeps others away from its target; baseline_days: how many days of hours analyzers and
-    strategies read; clock: the present time, aware, None = a run acts in the moment it began.
+    strategies read; false_discovery_rate: expected share of false ones among the proposals of a
+    week that rest on a test, None = not counted; clock: the present time, aware, None = a run acts
+    in the moment it began.
     """
 
     ledger: Ledger
@@ -47,11 +50,14 @@ class Equipment:
     analyzers: Mapping[str, Analyzer]
     strategies: Mapping[str, Strategy]
     notifiers: tuple[Notifier, ...] = ()
+    policy_points: tuple[PolicyPoint, ...] = ()
+    experiments: tuple[Design, ...] = ()
     prices: PriceBook
     lateness: timedelta = timedelta(minutes=5)
     lease_ttl: timedelta = timedelta(minutes=5)
     baseline_days: int = 7
     feedback_horizon: timedelta = timedelta(days=3)
+    false_discovery_rate: float | None = 0.1
     config_hash: str = ""
     code_version: str = ""
     clock: Callable[[], datetime] | None = None

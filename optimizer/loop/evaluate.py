@@ -63,7 +63,14 @@ def grains_for(
 def complete_until(
     equipment: Equipment, decisions: Sequence[Decision], as_of: datetime
 ) -> Mapping[str, datetime]:
-    """Up to when each decision's target has all of its data, aware UTC, at most `data_until`.
+    """:func:`delivered_until` for the targets of those decisions."""
+    return delivered_until(equipment, sorted({d.target for d in decisions}), as_of)
+
+
+def delivered_until(
+    equipment: Equipment, targets: Sequence[str], as_of: datetime
+) -> Mapping[str, datetime]:
+    """Up to when each configured target has all of its data, aware UTC, at most `data_until`.
 
     Everything up to the oldest of the sources' newest rows has been delivered. Beyond that only a
     target's own rows show that its source came so far; where there are none, a source that lags
@@ -73,7 +80,6 @@ def complete_until(
     states = [equipment.ledger.intake.cursor(source.name) for source in equipment.sources]
     newest = [state.newest_s for state in states if state.newest_s is not None]
     mark = min(closed, at(min(newest, default=floor_s(closed)) // GRAIN_S * GRAIN_S))
-    targets = sorted({decision.target for decision in decisions})
     until = dict.fromkeys(targets, mark)
     lags = [equipment.policies[name].data_lag_max for name in targets]
     if mark == closed or not lags:

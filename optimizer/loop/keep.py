@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from optimizer.decision import event_hash
 from optimizer.engine.spool import DATASETS, QUARANTINE
 from optimizer.evidence import DecisionId
+from optimizer.experiment.life import IN_FLIGHT as TRYING
+from optimizer.experiment.life import ExperimentId, entry_hash
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
 from optimizer.loop.observe import roll_days
@@ -35,7 +37,13 @@ def prune(
         for decision in equipment.ledger.decisions.find(states=IN_FLIGHT)
         if decision.evidence_from is not None
     ]
-    oldest = {GRAIN_S: min(needed)} if needed else {}
+    trials = [
+        floor_s(trial.running_since, DAY_S)
+        for trial in equipment.ledger.experiments.find(states=list(TRYING))
+        if trial.running_since is not None
+    ]
+    oldest = {GRAIN_S: min([*needed, *trials])} if [*needed, *trials] else {}
+    oldest |= {HOUR_S: min(trials)} if trials else {}
     return {
         name: store.prune(
             width_s, before_s=min(floor_s(as_of - age, DAY_S), oldest.get(width_s, _EVER_S))
@@ -114,3 +122,19 @@ def chain_holds(equipment: Equipment, decision_id: DecisionId) -> bool:
             return False
         previous, ends_in = event.hash, event.to_state
     return ends_in is decisions.get(decision_id).state
+
+
+def broken_experiments(equipment: Equipment) -> list[ExperimentId]:
+    """Experiments whose stored log does not hash to what is stored, or ends in another state."""
+    experiments = equipment.ledger.experiments
+    return [each.id for each in experiments.find() if not _log_holds(equipment, each.id)]
+
+
+def _log_holds(equipment: Equipment, experiment_id: ExperimentId) -> bool:
+    experiments = equipment.ledger.experiments
+    previous, ends_in = "", None
+    for entry in experiments.entries(experiment_id):
+        if entry.prev_hash != previous or entry_hash(entry) != entry.hash:
+            return False
+        previous, ends_in = entry.hash, entry.to_state
+    return ends_in is experiments.get(experiment_id).state

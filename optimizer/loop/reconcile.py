@@ -16,10 +16,12 @@ from optimizer.allocation import Allocation, whole
 from optimizer.decision import Decision, State
 from optimizer.errors import ConflictError, DataError, OptimizerError, UnavailableError
 from optimizer.evidence import DecisionId
+from optimizer.experiment.life import IN_FLIGHT as TRYING
+from optimizer.experiment.life import Experiment, trial_split
 from optimizer.loop.act import drop, resume, take_lease
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
-from optimizer.loop.publishing import publish, read_or_none, split_of
+from optimizer.loop.publishing import holds, publish, read_or_none, split_of
 from optimizer.loop.snapshots import arms_for, intact_snapshot
 from optimizer.ports import Intent, Lease
 
@@ -41,7 +43,8 @@ class Finding:
 class _Sight:
     """One target as it is seen: the split written down, the one in force, and who is in flight.
 
-    ``baseline`` is the arm that should be in force while nobody is.
+    ``baseline`` is the arm that should be in force while nobody is; ``trial`` the experiment that
+    holds the target.
     """
 
     target: str
@@ -50,6 +53,7 @@ class _Sight:
     found: Allocation | None
     problem: str
     flying: Decision | None
+    trial: Experiment | None
 
 
 def reconcile(equipment: Equipment, *, acting: Acting) -> tuple[Finding, ...]:
@@ -61,6 +65,7 @@ def reconcile(equipment: Equipment, *, acting: Acting) -> tuple[Finding, ...]:
     open_targets = {intent.target for intent in equipment.ledger.effects.open_intents()}
     written = equipment.ledger.effects.desired_all()
     flying = {d.target: d for d in equipment.ledger.decisions.find(states=IN_FLIGHT)}
+    trials = {x.target: x for x in equipment.ledger.experiments.find(states=list(TRYING))}
     baselines = equipment.baseline_arms()
     for target in (*equipment.targets, *sorted(open_targets - equipment.targets.keys())):
         try:
@@ -73,6 +78,7 @@ def reconcile(equipment: Equipment, *, acting: Acting) -> tuple[Finding, ...]:
                     baselines[target],
                     written=written.get(target),
                     flying=flying.get(target),
+                    trial=trials.get(target),
                 )
                 findings += _align(equipment, sight, acting)
         except ConflictError as error:
@@ -158,6 +164,7 @@ def _look(
     *,
     written: Allocation | None,
     flying: Decision | None,
+    trial: Experiment | None,
 ) -> _Sight:
     try:
         found = equipment.gateway(target).read(target)
@@ -171,26 +178,65 @@ def _look(
         found=found,
         problem=problem,
         flying=flying,
+        trial=trial,
     )
 
 
 def _look_again(equipment: Equipment, target: str) -> _Sight:
     """The target as it is now that nobody else may move it."""
     ledger = equipment.ledger
+    trial = next(iter(ledger.experiments.find(states=list(TRYING), target=target)), None)
+    if trial is not None and target not in equipment.targets:
+        baseline = trial.baseline
+    else:
+        baseline = equipment.baseline_arm(target)
     return _look(
         equipment,
         target,
-        equipment.baseline_arm(target),
+        baseline,
         written=ledger.effects.desired(target),
         flying=next(iter(ledger.decisions.find(states=IN_FLIGHT, target=target)), None),
+        trial=trial,
     )
+
+
+def bring_about(
+    equipment: Equipment, target: str, *, acting: Acting, lease: Lease
+) -> Allocation | None:
+    """Make the gateway hold what should be in force, and see it; None = it is not proven.
+
+    For whoever holds the target's lease and has just written down what is wanted.
+
+    Raises:
+        ConflictError: another run moved the target meanwhile.
+        UnavailableError: the gateway did not answer, or refuses; the next run goes on from here.
+    """
+    for intent in equipment.ledger.effects.open_intents(target):
+        if intent.decision_id is not None:
+            return None
+        _close(equipment, intent, acting, lease)
+    sight = _look_again(equipment, target)
+    intended = _intended(equipment, sight)
+    if not _agrees(sight, intended):
+        _mend(equipment, sight, intended, acting, lease)
+    written = equipment.ledger.effects.desired(target)
+    return written if holds_now(equipment, written) else None
+
+
+def holds_now(equipment: Equipment, written: Allocation | None) -> bool:
+    """Whether the gateway holds exactly that allocation."""
+    return written is not None and holds(read_or_none(equipment, written.target), written)
 
 
 def _intended(equipment: Equipment, sight: _Sight) -> Allocation:
     """The split that should be in force; its generation means nothing."""
-    written, target = sight.written, sight.target
+    written, target, trial = sight.written, sight.target, sight.trial
     if written is not None and sight.flying is not None:
         return written
+    if trial is not None and trial.holds_traffic:
+        return trial_split(trial)
+    if trial is not None:  # on its way back, paused or resting: what was there before it
+        written = trial.before
     if written is None or written.baseline != sight.baseline:
         return whole(target, sight.baseline, generation=0)
     if written.decision_id is not None:  # a rollout that failed to deploy left its split behind
@@ -252,7 +298,9 @@ def _mend(
     step = "adopt" if adopted is not None else "repair" if drifted else "publish"
     _set(equipment, allocation, step, acting, lease)
     if not drifted:
-        detail = f"all traffic on {allocation.baseline}"
+        detail = f"{split_of(allocation)}"
+        if len(allocation.slices) == 1:
+            detail = f"all traffic on {allocation.baseline}"
         return Finding(target=sight.target, kind="published", detail=detail)
     detail = sight.problem or f"held {split_of(found)}, wanted {split_of(written)}"
     kind = "repaired" if adopted is None else "adopted"
@@ -265,6 +313,7 @@ def _may_adopt(equipment: Equipment, sight: _Sight) -> bool:
     return (
         equipment.policies[sight.target].adopt_drift
         and sight.flying is None
+        and sight.trial is None
         and found is not None
         and _is_known(equipment, found)
     )

@@ -12,6 +12,7 @@ from optimizer.allocation import Allocation
 from optimizer.decision import Decision
 from optimizer.errors import ConflictError, DataError
 from optimizer.evidence import DecisionId
+from optimizer.experiment.life import IN_FLIGHT as TRYING
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.ports import Snapshot
 
@@ -27,8 +28,12 @@ def take_snapshot(equipment: Equipment, decision: Decision, acting: Acting) -> S
     """The target's exact configuration before its first change, with its checksum.
 
     Raises:
-        ConflictError: the gateway does not hold what the ledger wants; reconcile first.
+        ConflictError: the gateway does not hold what the ledger wants; reconcile first. Or an
+            experiment holds the target, whose split is nothing to go back to.
     """
+    for trial in equipment.ledger.experiments.find(states=list(TRYING), target=decision.target):
+        msg = f"experiment {trial.id} is {trial.state.value} on {decision.target}; nothing starts"
+        raise ConflictError(msg)
     held = equipment.gateway(decision.target).read(decision.target)
     desired = equipment.ledger.effects.desired(decision.target)
     if held is None or desired is None or not held.same_split(desired):
@@ -76,14 +81,24 @@ def arms_for(
 ) -> dict[str, Mapping[str, object]]:
     """Configurations to publish with the split: the configured arms, and those it still names.
 
-    An arm that left the configuration in mid-rollout is taken from the decision's snapshot.
+    An arm that left the configuration in mid-rollout is taken from the decision's snapshot, in an
+    experiment from what was noted at its start.
 
     Raises:
         DataError: the snapshot is needed, and is missing or damaged.
     """
     arms: dict[str, Mapping[str, object]] = dict(equipment.arms_of(allocation.target))
     named = {allocation.baseline, *(part.arm for part in allocation.slices)}
-    if decision_id is None or named <= arms.keys():
+    if named <= arms.keys():
         return arms
-    kept = intact_snapshot(equipment, DecisionId(decision_id)).arms
+    if decision_id is None:
+        kept = _tried(equipment, allocation.target)
+    else:
+        kept = intact_snapshot(equipment, DecisionId(decision_id)).arms
     return {**{name: kept[name] for name in sorted(named) if name in kept}, **arms}
+
+
+def _tried(equipment: Equipment, target: str) -> Mapping[str, Mapping[str, object]]:
+    """Configurations of the arms of the experiment that holds the target, as it began."""
+    trials = equipment.ledger.experiments.find(states=list(TRYING), target=target)
+    return trials[0].configs if trials else {}

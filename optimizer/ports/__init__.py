@@ -9,6 +9,7 @@ from optimizer.ports.effects import (
     Dispatcher,
     Gateway,
     Notifier,
+    PolicyPoint,
     PriceBook,
 )
 from optimizer.ports.intake_store import (
@@ -21,6 +22,7 @@ from optimizer.ports.intake_store import (
 from optimizer.ports.ledger import (
     DecisionStore,
     EffectStore,
+    ExperimentStore,
     Intent,
     Lease,
     Ledger,
@@ -45,6 +47,7 @@ __all__ = [
     "DecisionStore",
     "Dispatcher",
     "EffectStore",
+    "ExperimentStore",
     "FileInput",
     "FrameInput",
     "Gateway",
@@ -57,6 +60,7 @@ __all__ = [
     "Look",
     "Mapped",
     "Notifier",
+    "PolicyPoint",
     "PriceBook",
     "Reject",
     "RunStore",

@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from optimizer.allocation import Allocation
+from optimizer.cycle import Ruling
+from optimizer.evidence import ProposalId
+from optimizer.policy import Facts
 from optimizer.ports.sources import Json
 from optimizer.targets import Price
 
@@ -43,6 +46,22 @@ class Notifier(Protocol):
 
     def notify(self, *, title: str, body: str, severity: str, decision_id: str | None) -> None:
         """Tell; failures raise UnavailableError and never stop the loop."""
+        ...
+
+
+class PolicyPoint(Protocol):
+    """Who decides by policies whether a proposal may become a decision."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in reasons."""
+        ...
+
+    def rule(self, asked: Mapping[ProposalId, Facts]) -> Mapping[ProposalId, Ruling]:
+        """A ruling on each proposal, from its facts alone; the same facts, the same ruling.
+
+        Nothing is raised for want of an answer: the ruling then says who owes one.
+        """
         ...
 
 

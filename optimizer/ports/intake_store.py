@@ -112,6 +112,13 @@ class AggregateStore(Protocol):
         """Aggregates whose window starts in ``[start_s, end_s)``, sorted by key."""
         ...
 
+    def history(self, width_s: int, *, start_s: int, end_s: int) -> pd.DataFrame:
+        """Sums of each target, arm and window, slices added up; sorted by those three.
+
+        Columns: target, arm, window_start_s and :data:`optimizer.evidence.HISTORY_SUMS`.
+        """
+        ...
+
     def newest_s(self, width_s: int) -> int | None:
         """Start of the newest stored window."""
         ...

@@ -8,6 +8,7 @@ from typing import Protocol
 from optimizer.allocation import Allocation
 from optimizer.decision import Decision, Event, State
 from optimizer.evidence import Anchor, DecisionId, Insight, Past, Proposal, Spent, Verdict
+from optimizer.experiment.life import Entry, Experiment, ExperimentId, ExperimentState
 from optimizer.ports.intake_store import AggregateStore, IntakeStore
 from optimizer.ports.sources import Json
 
@@ -71,11 +72,22 @@ class DecisionStore(Protocol):
     """Proposals, decisions, their events, looks and anchors."""
 
     def add_proposals(self, at: datetime, proposals: Sequence[tuple[Proposal, str, str]]) -> None:
-        """Store each proposal with what became of it (outcome, reason); same id = no change."""
+        """Store each proposal with what became of it (outcome, reason).
+
+        Same id = no change, unless it was held for want of an answer that has come since.
+        """
         ...
 
     def proposals(self, *, since: datetime) -> Sequence[tuple[Proposal, str, str]]:
         """Stored proposals with outcome and reason, oldest first."""
+        ...
+
+    def keep_discoveries(self, as_of: datetime, state: Mapping[str, Json]) -> None:
+        """Make ``state`` what the hour at ``as_of`` ended with; again = the newer one."""
+        ...
+
+    def discoveries(self, *, before: datetime) -> Mapping[str, Json] | None:
+        """What the newest hour before that moment ended with, of those that kept something."""
         ...
 
     def create(self, decision: Decision, events: Sequence[Event]) -> bool:
@@ -227,6 +239,45 @@ class EffectStore(Protocol):
         ...
 
 
+class ExperimentStore(Protocol):
+    """Experiments and their logs."""
+
+    def create(self, experiment: Experiment, entries: Sequence[Entry]) -> bool:
+        """Store a new experiment with its first entries; False (no change) if the id exists."""
+        ...
+
+    def get(self, experiment_id: ExperimentId) -> Experiment:
+        """The experiment.
+
+        Raises:
+            KeyError: no such id.
+        """
+        ...
+
+    def find(
+        self, *, states: Sequence[ExperimentState] | None = None, target: str | None = None
+    ) -> Sequence[Experiment]:
+        """Experiments, oldest first."""
+        ...
+
+    def update(
+        self, experiment: Experiment, entries: Sequence[Entry], *, lease: Lease | None
+    ) -> None:
+        """Store the experiment's new version with its entries, by compare-and-set.
+
+        Numbers and hashes of the entries are filled in by the store.
+
+        Raises:
+            ConflictError: the stored version is another one, the lease is no longer current, or
+                another experiment is in flight on the target.
+        """
+        ...
+
+    def entries(self, experiment_id: ExperimentId) -> Sequence[Entry]:
+        """The experiment's log, in order."""
+        ...
+
+
 class RunStore(Protocol):
     """Runs, insights and operator events."""
 
@@ -286,6 +337,11 @@ class Ledger(Protocol):
     @property
     def effects(self) -> EffectStore:
         """Desired state and how it was applied."""
+        ...
+
+    @property
+    def experiments(self) -> ExperimentStore:
+        """Experiments and their logs."""
         ...
 
     @property

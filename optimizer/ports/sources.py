@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from optimizer.observations import Kind, QuarantineReason, ScoreScale
+from optimizer.observations import SIGNALS, Kind, QuarantineReason, ScoreScale
 
 Json = Any
 """What the json module can write."""
@@ -21,13 +21,14 @@ class Mapped:
 
     columns: canonical name -> the source's column (JSON: dotted path); constants: canonical name ->
     fixed value; timezone: IANA name for timestamps written without one, None = such rows are
-    refused; scale: how quality is written.
+    refused; scale: how quality is written; signals: score in [0, 1] of each word, for that scale.
     """
 
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     timezone: str | None = None
     scale: ScoreScale = ScoreScale.UNIT
+    signals: Mapping[str, float] = field(default_factory=lambda: SIGNALS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from optimizer.report import plots
 from optimizer.report.agreement import Disagreement
 from optimizer.report.figures import Caught, Figures, Mean, concurrent, mean_of
 from optimizer.report.story import Chapter, Story
+from optimizer.report.tails import sentence as tails_sentence
 
 MISSING = "–"
 
@@ -91,9 +92,25 @@ def _chapter(
         "diff": _diff(chapter),
         "timeline": Markup(plots.timeline(chapter)),  # noqa: S704 - our own SVG
         "guardrails": Markup(plots.guardrails(chapter)),  # noqa: S704 - our own SVG
+        "tails": Markup(plots.tails(chapter)),  # noqa: S704 - our own SVG
+        "tails_told": tails_sentence(chapter.tails[-1]) if chapter.tails else "",
+        "tails_caption": _caption(chapter),
         "compared": _compared(chapter, rows),
         "caught": caught.get(decision.id),
     }
+
+
+def _caption(chapter: Chapter) -> str:
+    """What the 95th percentile is for, and what decides in its place."""
+    checks = [check for look in chapter.looks for check in look.verdict.checks]
+    threshold = chapter.decision.latency_threshold_ms
+    if threshold is None or all(check.metric != "latency_exceedance" for check in checks):
+        return "No guardrail of this decision reads latency."
+    return (
+        "What decides is the guardrail "
+        f"“{plots.LABELS['latency_exceedance']}” above, the share of requests that failed "
+        f"or took more than {threshold:,.0f} ms."
+    )
 
 
 def _sentence(chapter: Chapter) -> str:

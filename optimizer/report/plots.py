@@ -17,6 +17,10 @@ WIDTH = 1_080
 COLUMNS = 3
 PANEL_HEIGHT = 165
 PAIR_S = 2 * HOUR_S
+LATE_LOOKS = 3
+"""Looks whose limits a range holds whole."""
+APART = 0.002
+"""Half the distance of two arms at one look, as a part of the width."""
 Z_95 = 1.96
 QUALITY_REACH = 0.12
 LABELS = {
@@ -83,16 +87,58 @@ def _guardrail(chapter: Chapter, metric: str, *, x: float, width: float) -> Pane
     return panel
 
 
+def tails(chapter: Chapter) -> str:
+    """The 95th percentile of latency of canary and control at every look of the canary."""
+    if not chapter.tails:
+        return ""
+    start, end = _span([each.at for each in chapter.tails])
+    panel = Panel(
+        title="95th percentile of latency of answered requests, ms",
+        x=0,
+        y=0,
+        width=WIDTH,
+        height=PANEL_HEIGHT,
+        start_s=start,
+        end_s=end,
+        low=0,
+        high=1,
+    )
+    threshold = _number(chapter.decision.latency_threshold_ms)
+    values = [
+        value
+        for each in chapter.tails[-LATE_LOOKS:]
+        for tail in (each.canary, each.control)
+        for value in (tail.value_ms, tail.lower_ms, tail.upper_ms)
+    ]
+    panel.low, panel.high = _room([value for value in [*values, threshold] if math.isfinite(value)])
+    panel.level(threshold, RED, "slow")
+    aside = (end - start) * APART
+    for each in chapter.tails:
+        for tail, colour, shift in ((each.control, GREY, -aside), (each.canary, BLUE, aside)):
+            low, high = (
+                value if math.isfinite(value) else math.nan
+                for value in (tail.lower_ms, tail.upper_ms)
+            )
+            panel.interval(each.at.timestamp() + shift, tail.value_ms, low, high, colour)
+    decision = chapter.decision
+    label = f"95th percentile of latency of {decision.candidate} on {decision.target}"
+    return drawing([panel], width=WIDTH, height=PANEL_HEIGHT, label=label)
+
+
 def _reach(checks: Sequence[Check]) -> tuple[float, float]:
     """A range that shows the last looks, zero and the margin well; early, wide limits are cut."""
-    recent = checks[-3:]
+    recent = checks[-LATE_LOOKS:]
     values = [
         100 * _number(value)
         for check in recent
         for value in (check.harm, check.harm_lower, check.harm_upper)
     ]
     margin = 0.0 if checks[-1].role == "goal" else 100 * _number(checks[-1].margin)
-    known = [value for value in [*values, margin, 0.0] if math.isfinite(value)]
+    return _room([value for value in [*values, margin, 0.0] if math.isfinite(value)])
+
+
+def _room(known: Sequence[float]) -> tuple[float, float]:
+    """A range that holds the values, with room above and below."""
     room = 0.25 * (max(known) - min(known) or 1.0)
     return min(known) - room, max(known) + room
 

@@ -8,6 +8,7 @@ from optimizer.decision import Decision, Event, State, event_hash
 from optimizer.evidence import Check, Proposal
 from optimizer.policy import Policy
 from optimizer.ports import Ledger, Look
+from optimizer.report.tails import Tails, read_tails
 
 WORDS = {
     "failure_rate": "failures",
@@ -21,13 +22,17 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """One decision; ``chained`` says whether its log's hashes follow from each other."""
+    """One decision; ``chained`` says whether its log's hashes follow from each other.
+
+    ``tails``: the slow end of both arms' latency at the looks of the canary.
+    """
 
     decision: Decision
     events: tuple[Event, ...]
     looks: tuple[Look, ...]
     arms: Mapping[str, Mapping[str, object]]
     chained: bool
+    tails: tuple[Tails, ...] = ()
 
     @property
     def deciding(self) -> Check | None:
@@ -89,12 +94,14 @@ def is_chained(events: Sequence[Event]) -> bool:
 def _chapter(ledger: Ledger, decision: Decision) -> Chapter:
     events = tuple(ledger.decisions.events(decision.id))
     snapshot = ledger.effects.snapshot(decision.id)
+    looks = tuple(ledger.decisions.looks(decision.id))
     return Chapter(
         decision=decision,
         events=events,
-        looks=tuple(ledger.decisions.looks(decision.id)),
+        looks=looks,
         arms={} if snapshot is None else snapshot.arms,
         chained=is_chained(events),
+        tails=read_tails(ledger, decision, looks),
     )
 
 

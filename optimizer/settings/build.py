@@ -1,10 +1,13 @@
 """From settings to the core's frozen values: targets and policies."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
+from optimizer.experiment.design import Design, Rule
 from optimizer.policy import (
     Approval,
+    BlastRadius,
     Budget,
     Freeze,
     Goal,
@@ -13,6 +16,9 @@ from optimizer.policy import (
     SafetyLimits,
     Stage,
 )
+from optimizer.settings import profiles
+from optimizer.settings.capabilities import OffersSettings
+from optimizer.settings.experiments import ExperimentSettings
 from optimizer.settings.model import (
     ArmSettings,
     GuardrailSettings,
@@ -20,13 +26,15 @@ from optimizer.settings.model import (
     TargetSettings,
 )
 from optimizer.settings.places import Raw
-from optimizer.targets import Arm, ModelConfig, Price, Prior, Target
+from optimizer.settings.values import Section
+from optimizer.targets import Arm, ModelConfig, Needs, Offers, Price, Prior, Target
 
 _NESTED = {
     "goal": Goal,
     "safety": SafetyLimits,
     "budget": Budget,
     "approval": Approval,
+    "blast_radius": BlastRadius,
 }
 
 
@@ -41,6 +49,40 @@ def target_of(settings: TargetSettings) -> Target:
         task_type=settings.task_type,
         arms=tuple(_arm_of(arm) for arm in settings.arms),
         baseline=settings.baseline,
+        needs=Needs() if settings.needs is None else Needs(**settings.needs.model_dump()),
+        labels=MappingProxyType(dict(settings.labels)),
+    )
+
+
+def designs_of(settings: TargetSettings) -> tuple[Design, ...]:
+    """The experiments of a target.
+
+    Raises:
+        ValueError: arms that are none of the target's, or values that contradict each other.
+    """
+    return tuple(_design_of(each, settings) for each in settings.experiments)
+
+
+def _design_of(settings: ExperimentSettings, target: TargetSettings) -> Design:
+    known = [arm.name for arm in target.arms]
+    for arm in settings.arms:
+        if arm not in known:
+            msg = f"arm {arm!r} of experiment {settings.name} is none of the target's arms {known}"
+            raise ValueError(msg)
+    return Design(
+        name=settings.name,
+        target=target.name,
+        arms=tuple(settings.arms),
+        metric=settings.metric,
+        rule=Rule(settings.rule),
+        share=settings.share,
+        min_duration=settings.min_duration,
+        max_duration=settings.max_duration,
+        delta=settings.delta,
+        floor=settings.floor,
+        daily_budget_usd=settings.daily_budget_usd,
+        auto=settings.start == "auto",
+        keep_running=settings.keep_running,
     )
 
 
@@ -58,32 +100,44 @@ def _arm_of(settings: ArmSettings) -> Arm:
         ),
         price=None if settings.price is None else Price(**settings.price.model_dump()),
         prior=None if settings.prior is None else Prior(**settings.prior.model_dump()),
+        offers=None if settings.offers is None else _offers_of(settings.offers),
         enabled=settings.enabled,
     )
 
 
-def policy_of(settings: PolicySettings, defaults: PolicySettings) -> Policy:
-    """The target's policy: its own values over ``defaults`` over the built-in ones.
+def _offers_of(settings: OffersSettings) -> Offers:
+    regions = None if settings.regions is None else tuple(settings.regions)
+    return Offers(**(settings.model_dump() | {"regions": regions}))
 
-    Nested sections (goal, safety, budget, approval) are merged key by key; lists are replaced.
+
+def policy_of(settings: PolicySettings, defaults: PolicySettings) -> Policy:
+    """The target's policy: its own values over ``defaults``, a profile's and the built-in ones.
+
+    Nested sections (goal, safety, budget, approval, blast_radius) are merged key by key; lists are
+    replaced.
 
     Raises:
         ValueError: values that contradict each other, naming them.
     """
+    layers = (profiles.in_force(settings, defaults), defaults, settings)
     values: dict[str, Any] = {}
     for name in PolicySettings.model_fields:
-        own, fallback = getattr(settings, name), getattr(defaults, name)
-        if own is None and fallback is None:
+        written = [getattr(layer, name) for layer in layers if getattr(layer, name) is not None]
+        if not written or name == "profile":
             continue
         if name in _NESTED:
-            merged = {
-                **({} if fallback is None else fallback.model_dump(exclude_unset=True)),
-                **({} if own is None else own.model_dump(exclude_unset=True)),
-            }
-            values[name] = _NESTED[name](**merged)
+            values[name] = _NESTED[name](**_merged(written))
         else:
-            values[name] = _built(name, fallback if own is None else own)
+            values[name] = _built(name, written[-1])
     return Policy(**values)
+
+
+def _merged(sections: Sequence[Section]) -> dict[str, Any]:
+    """What the sections set, key by key; the last one has the last word."""
+    found: dict[str, Any] = {}
+    for section in sections:
+        found |= section.model_dump(exclude_unset=True)
+    return found
 
 
 def _built(name: str, value: Raw) -> Raw:

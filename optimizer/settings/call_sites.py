@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from optimizer.settings.capabilities import NeedsSettings, OffersSettings
+from optimizer.settings.experiments import ExperimentSettings
 from optimizer.settings.limits import PolicySettings
 from optimizer.settings.values import Section, Share, Usd
 from optimizer.targets import TaskType
@@ -60,6 +62,9 @@ class ArmSettings(Section):
     )
     price: PriceSettings | None = Field(default=None, description="Price of the model.")
     prior: PriorSettings | None = Field(default=None, description="Published measurements.")
+    offers: OffersSettings | None = Field(
+        default=None, description="What its model is known to do."
+    )
     enabled: bool = Field(default=True, description="May be proposed.")
 
 
@@ -70,6 +75,15 @@ class TargetSettings(PolicySettings):
     task_type: TaskType = Field(default=TaskType.OTHER, description="Kind of work.")
     baseline: str = Field(min_length=1, description="The arm in force at first start.")
     arms: list[ArmSettings] = Field(min_length=1, description="Configurations that may serve it.")
+    needs: NeedsSettings | None = Field(
+        default=None, description="What any arm of it must be able to do."
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Words of your own, for policies: `residency: eu`."
+    )
+    experiments: list[ExperimentSettings] = Field(
+        default_factory=list, description="Questions about its arms."
+    )
     gateway: str | None = Field(
         default=None, description="Gateway that splits its traffic; none: the only one configured."
     )

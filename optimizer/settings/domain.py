@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from optimizer.errors import ConfigError
-from optimizer.settings.build import policy_of, target_of
+from optimizer.settings.build import designs_of, policy_of, target_of
 from optimizer.settings.limits import StageSettings
 from optimizer.settings.model import PolicySettings, Settings, TargetSettings
 from optimizer.settings.places import Place, dotted, origin_of
@@ -34,10 +34,12 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     yield from limits
     gateways = [gateway.name for gateway in settings.integrations.gateways]
     yield from _repeated(("targets",), [target.name for target in settings.targets], "targets")
+    yield from _repeated(("policies",), [policy.name for policy in settings.policies], "policies")
     for index, target in enumerate(settings.targets):
         place: Place = ("targets", index)
         yield from _gateway(place, target.gateway, gateways)
         yield from _arms(place, target)
+        yield from _experiments(place, target)
         if not limits:
             yield from _limits(place, target, settings.defaults)
 
@@ -83,6 +85,18 @@ def _arms(place: Place, target: TargetSettings) -> Iterator[Problem]:
             target_of(target)
         except ValueError as error:
             found = [(place, str(error))]
+    yield from found
+
+
+def _experiments(place: Place, target: TargetSettings) -> Iterator[Problem]:
+    here: Place = (*place, "experiments")
+    found = list(_repeated(here, [each.name for each in target.experiments], "experiments"))
+    for index, each in enumerate(target.experiments):
+        if not found:
+            try:
+                designs_of(target.model_copy(update={"experiments": [each]}))
+            except ValueError as error:
+                found.append(((*here, index), str(error)))
     yield from found
 
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from enum import Enum
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
 from optimizer.policy import Policy
+from optimizer.settings import profiles
 from optimizer.settings.build import is_anchored
 from optimizer.settings.load import Loaded
-from optimizer.settings.model import GuardrailSettings, PolicySettings, TargetSettings
+from optimizer.settings.model import GuardrailSettings, PolicySettings, Settings, TargetSettings
 from optimizer.settings.places import Place, Raw, dotted
 from optimizer.settings.values import short
 
@@ -24,7 +25,7 @@ class Effective:
     """One setting in force.
 
     path: as in the file, items by index; label: the same, items by name; value: JSON-able, secrets
-    masked; origin: ``default``, ``file:line`` or the variable's name.
+    masked; origin: ``default``, ``file:line``, the variable's name or the profile's.
     """
 
     path: str
@@ -43,9 +44,9 @@ def effective(loaded: Loaded) -> list[Effective]:
             path=dotted(place),
             label=label,
             value=plain(value, name=str(place[-1])),
-            origin=_origin(place, loaded.origins),
+            origin=_origin(place, loaded),
         )
-        for place, label, value in _leaves(loaded.settings, (), "")
+        for place, label, value in _leaves(profiles.filled(loaded.settings), (), "")
     ]
 
 
@@ -64,7 +65,8 @@ def difference(before: Loaded, after: Loaded) -> list[tuple[str, Raw, Raw]]:
 
 def _by_label(loaded: Loaded) -> dict[str, tuple[str, Raw]]:
     return {
-        label: (str(place[-1]), value) for place, label, value in _leaves(loaded.settings, (), "")
+        label: (str(place[-1]), value)
+        for place, label, value in _leaves(profiles.filled(loaded.settings), (), "")
     }
 
 
@@ -115,7 +117,9 @@ def _in_force(section: Raw) -> Iterator[tuple[str, Raw]]:
         value = getattr(section, name)
         if isinstance(section, GuardrailSettings) and name == "anchored":
             value = is_anchored(section)
-        if value is not None or not isinstance(section, PolicySettings):
+        if name == "profile" and isinstance(section, TargetSettings) and value is None:
+            continue
+        if value is not None or name == "profile" or not isinstance(section, PolicySettings):
             yield name, value
         elif not isinstance(section, TargetSettings):
             yield name, getattr(Policy(), name)
@@ -123,16 +127,30 @@ def _in_force(section: Raw) -> Iterator[tuple[str, Raw]]:
             yield name, None
 
 
-def _origin(place: Place, origins: Mapping[str, str]) -> str:
+def _origin(place: Place, loaded: Loaded) -> str:
     """Where the setting, or a part of it, was written."""
-    here = dotted(place)
+    here, origins = dotted(place), loaded.origins
     if here in origins:
         return origins[here]
     for length in range(len(place) - 1, 0, -1):
         around = origins.get(dotted(place[:length]))
         if around is not None and not around.rpartition(":")[2].isdecimal():
             return around  # a variable that holds a whole section
-    return DEFAULT
+    return _profile(place, loaded.settings) or DEFAULT
+
+
+def _profile(place: Place, settings: Settings) -> str:
+    """The profile that set the value; empty where none did."""
+    section: PolicySettings = settings.defaults
+    inside = place[1:]
+    if place[0] == "targets" and inside and isinstance(inside[0], int):
+        section, inside = settings.targets[inside[0]], inside[1:]
+    elif place[0] != "defaults":
+        return ""
+    if section.profile is None:
+        return ""
+    ours = profiles.PROFILES[section.profile]
+    return f"profile {section.profile}" if profiles.said_by(ours, section, inside) else ""
 
 
 def plain(value: Raw, name: str = "") -> Raw:
@@ -150,7 +168,7 @@ def plain(value: Raw, name: str = "") -> Raw:
         return value.value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     return _plain_inside(value)
 

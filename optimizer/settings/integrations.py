@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from optimizer.observations import Kind, ScoreScale, columns_of
-from optimizer.settings.values import Duration, Section
+from optimizer.observations import SIGNALS, Kind, ScoreScale, columns_of
+from optimizer.settings.call_sites import PriceSettings
+from optimizer.settings.policies import OpaPointSettings
+from optimizer.settings.values import Duration, Section, Share
 
 
 def _zone(name: str | None) -> str | None:
@@ -40,7 +42,13 @@ class MappedSource(Section):
     )
     scale: ScoreScale = Field(
         default=ScoreScale.UNIT,
-        description="How quality is written: `unit` (0 to 1), `stars` (1 to 5) or `percent`.",
+        description="How quality is written: `unit` (0 to 1), `stars` (1 to 5), `percent`, `likes` "
+        "(like or dislike, true or false, 1 or 0) or `signals` (what users did, see there).",
+    )
+    signals: dict[str, Share] = Field(
+        default_factory=lambda: dict(SIGNALS),
+        min_length=1,
+        description="Word -> score, 0 to 1, for the scale `signals`; replaces the whole table.",
     )
 
     @model_validator(mode="after")
@@ -134,6 +142,29 @@ class WebhookNotifierSettings(Section):
     )
 
 
+class ListedPriceSettings(PriceSettings):
+    """What a model costs from a moment on."""
+
+    model: str = Field(min_length=1, description="Model, as the arms name it.")
+    provider: str | None = Field(default=None, description="Provider; none: whoever serves it.")
+    since: AwareDatetime | None = Field(
+        default=None, description="First moment of this price, with time zone; none: ever since."
+    )
+
+
+class Prices(Section):
+    """What models cost where an arm names no price itself; what is not known here is unknown."""
+
+    published: bool = Field(
+        default=True,
+        description="Look prices up among those that providers publish (the data of the "
+        "installed genai-prices, dated, without the network).",
+    )
+    table: list[ListedPriceSettings] = Field(
+        default_factory=list, description="Your own prices by model and date; they come first."
+    )
+
+
 class Intake(Section):
     """What counts as late, ancient or repeated."""
 
@@ -165,11 +196,15 @@ class Integrations(Section):
         default_factory=list, description="What splits traffic."
     )
     notifiers: list[NotifierSettings] = Field(default_factory=list, description="Who is told.")
+    prices: Prices = Field(default=Prices(), description="What models cost.")
+    policy_points: list[OpaPointSettings] = Field(
+        default_factory=list, description="Who is asked whether a proposal may become a decision."
+    )
     intake: Intake = Field(default=Intake(), description="Lateness and horizons.")
 
     @model_validator(mode="after")
     def _unique(self) -> "Integrations":
-        for family in ("sources", "gateways", "notifiers"):
+        for family in ("sources", "gateways", "notifiers", "policy_points"):
             names = [item.name for item in getattr(self, family)]
             double = sorted({name for name in names if names.count(name) > 1})
             if double:

@@ -1,6 +1,7 @@
 """The sections of a policy: every limit an operator sets, for all targets or for one."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -61,6 +62,7 @@ class SafetySettings(Section):
 class BudgetSettings(Section):
     """Money limits, USD; none: no limit."""
 
+    monthly_usd: Usd | None = Field(default=None, description="Per target and calendar month, UTC.")
     daily_usd: Usd | None = Field(default=None, description="Per target and UTC day.")
     hourly_usd: Usd | None = Field(default=None, description="Per target and hour.")
     per_request_usd: Usd | None = Field(default=None, description="Mean cost of a request.")
@@ -77,9 +79,35 @@ class ApprovalSettings(Section):
         default=None,
         description="Only changes expected to move more than this a day wait; unknown is more.",
     )
+    when_missed: bool = Field(
+        default=True,
+        description="Changes of a strategy wait while its measured promotions provably missed "
+        "what it had promised too often.",
+    )
     expires_after: Duration = Field(
         default=timedelta(hours=24), description="An unanswered question cancels the change."
     )
+
+
+class BlastRadiusSettings(Section):
+    """How much a change that is not proven may hurt, at its canary's largest share; none: no limit.
+
+    What is above a limit, or unknown, needs a person's approval.
+    """
+
+    max_daily_usd_at_risk: Usd | None = Field(
+        default=None, description="What the canary's requests cost, USD a day."
+    )
+    max_daily_requests_at_risk: float | None = Field(
+        default=None, ge=0, description="Requests a day that the canary serves."
+    )
+    max_daily_usd_at_risk_together: Usd | None = Field(
+        default=None, description="The same, with everything in flight on all targets."
+    )
+    max_daily_requests_at_risk_together: float | None = Field(
+        default=None, ge=0, description="The same, with everything in flight on all targets."
+    )
+    refuse: bool = Field(default=False, description="Refuse it, instead of asking a person.")
 
 
 class FreezeSettings(Section):
@@ -100,9 +128,15 @@ class FreezeSettings(Section):
 class PolicySettings(Section):
     """Limits of a target; what is absent comes from `defaults`, then from the built-in values.
 
-    Sections inside (goal, safety, budget, approval) are merged key by key; lists are replaced.
+    Sections inside (goal, safety, budget, approval, blast_radius) are merged key by key; lists are
+    replaced. A profile counts before the built-in values and after all that is written.
     """
 
+    profile: Literal["conservative", "balanced", "aggressive"] | None = Field(
+        default=None,
+        description="Limits under one name: goal, guardrails, stages, approval, alpha_promote and "
+        "exploration_share.",
+    )
     goal: GoalSettings | None = Field(default=None, description="What a change must improve.")
     guardrails: list[GuardrailSettings] | None = Field(
         default=None, min_length=1, description="What must not get worse."
@@ -113,6 +147,9 @@ class PolicySettings(Section):
     safety: SafetySettings | None = Field(default=None, description="Limits nothing may break.")
     budget: BudgetSettings | None = Field(default=None, description="Money limits.")
     approval: ApprovalSettings | None = Field(default=None, description="When a person must agree.")
+    blast_radius: BlastRadiusSettings | None = Field(
+        default=None, description="How much an unproven change may hurt."
+    )
     freezes: list[FreezeSettings] | None = Field(
         default=None, description="Intervals without starts and promotions."
     )
@@ -171,4 +208,14 @@ class PolicySettings(Section):
         default=None,
         description="Take over a split that someone set by hand at the gateway, instead of "
         "repairing it, when nothing is in flight.",
+    )
+    peak_factor: float | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="A provider's rate limits must hold the busiest hour of the last week times "
+        "this.",
+    )
+    deprecation_notice: Duration | None = Field(
+        default=None, description="How long before a model's deprecation a change to it is warned."
     )

@@ -12,14 +12,17 @@ from optimizer.settings.integrations import (
     FileSourceSettings,
     Intake,
     Integrations,
+    Prices,
     SqlSourceSettings,
     WebhookNotifierSettings,
 )
 from optimizer.settings.limits import GuardrailSettings, PolicySettings
+from optimizer.settings.policies import CelPolicySettings, OpaPointSettings
 from optimizer.settings.values import Section, Share
 
 __all__ = [
     "ArmSettings",
+    "CelPolicySettings",
     "Database",
     "FileGatewaySettings",
     "FileNotifierSettings",
@@ -28,8 +31,10 @@ __all__ = [
     "Intake",
     "Integrations",
     "Observability",
+    "OpaPointSettings",
     "PolicySettings",
     "PriceSettings",
+    "Prices",
     "PriorSettings",
     "Service",
     "Settings",
@@ -48,6 +53,12 @@ class ThresholdSettings(Section):
     )
     cost_increase_pct: float = Field(
         default=50, gt=0, description="Rise of the cost of a request, percent."
+    )
+    quality_score_min: Share = Field(
+        default=0.7, description="Mean quality below which an arm is told of, 0 to 1."
+    )
+    quality_drop_pct: float = Field(
+        default=10, gt=0, le=100, description="Fall of an arm's quality below its own, percent."
     )
     min_requests: int = Field(
         default=100, ge=20, description="Requests before anything is claimed."
@@ -68,8 +79,16 @@ class CostPerformanceSettings(Section):
 class Strategies(Section):
     """How changes are found."""
 
-    enabled: list[Literal["cost_performance", "threshold"]] = Field(
-        default=["threshold", "cost_performance"], description="Strategies that may propose."
+    enabled: list[Literal["ab_test", "bandit", "cost_performance", "threshold"]] = Field(
+        default=["threshold", "ab_test", "bandit", "cost_performance"],
+        description="Strategies that may propose.",
+    )
+    false_discovery_rate: float | None = Field(
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="Largest expected share of false ones among the proposals of a week that rest "
+        "on a test of measured traffic, fraction; none: they are not counted together.",
     )
     thresholds: ThresholdSettings = Field(
         default=ThresholdSettings(), description="When analyzers speak up."
@@ -92,6 +111,9 @@ class Settings(Section):
     strategies: Strategies = Field(default=Strategies(), description="How changes are found.")
     observability: Observability = Field(
         default=Observability(), description="What the program says of itself."
+    )
+    policies: list[CelPolicySettings] = Field(
+        default_factory=list, description="Rules on every proposal."
     )
     defaults: PolicySettings = Field(
         default=PolicySettings(), description="Limits of every target that sets none of its own."

@@ -161,7 +161,9 @@ def _bounds(found: Mapping[str, Any]) -> str:
 def _default(name: str, field: FieldInfo, policy: type[BaseModel] | None) -> str:
     if field.is_required():
         return "**required**"
-    value: Raw = getattr(Policy(), name) if policy else field.get_default(call_default_factory=True)
+    value: Raw = (
+        getattr(Policy(), name, None) if policy else field.get_default(call_default_factory=True)
+    )
     if name == "connection_string":
         value = value.get_secret_value()
     if value is None or value in ([], {}):

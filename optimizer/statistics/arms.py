@@ -92,8 +92,10 @@ def within(hours: pd.DataFrame, *, start_s: int, end_s: int, width_s: int = HOUR
 
 def contradicting(hours: pd.DataFrame) -> frozenset[str]:
     """Targets with a row whose counts are negative, larger than their whole, or past adding up."""
-    counts = hours[list(COUNTS)].to_numpy(dtype=np.int64)
-    wrong = ((counts < 0) | (counts > LARGEST_COUNT)).any(axis=1)
+    wrong = np.zeros(len(hours), dtype=np.bool_)
+    for name in COUNTS:
+        # Read without its sign, a negative number is larger than any count: one pass a column.
+        wrong |= hours[name].to_numpy(dtype=np.int64).view(np.uint64) > LARGEST_COUNT
     for part, whole in PARTS:
         wrong |= hours[part].to_numpy() > hours[whole].to_numpy()
     return frozenset(str(name) for name in hours["target"].to_numpy()[wrong])

@@ -90,10 +90,13 @@ def bucket_ratio(
         np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64)
     )
     total = denominator.sum(axis=-1)
-    filled, clusters = np.count_nonzero(denominator > 0, axis=-1), effective_clusters(denominator)
+    filled, clusters = np.count_nonzero(denominator > 0, axis=-1), _worth(denominator, total)
     value = _divide(numerator.sum(axis=-1), total)
-    squares = ((numerator - value[..., None] * denominator) ** 2).sum(axis=-1)
-    spread = squares > ROUNDING * (numerator**2).sum(axis=-1)
+    residual = np.asarray(value[..., None] * denominator)
+    # In place: temporary arrays of this size cost as much as the arithmetic.
+    np.subtract(numerator, residual, out=residual)
+    squares = np.square(residual, out=residual).sum(axis=-1)
+    spread = squares > ROUNDING * np.vecdot(numerator, numerator)
     g = np.where((clusters >= max(min_clusters, 2)) & spread, filled, np.nan)
     variance = _divide(g / (g - 1.0) * squares, total**2)
     return RatioEstimate(value=value, variance=variance, clusters=np.asarray(clusters))
@@ -113,7 +116,12 @@ def effective_clusters(x: npt.ArrayLike) -> IntArray:
         [3, 1]
     """
     size = np.asarray(x, dtype=np.float64)
-    worth = _divide(size.sum(axis=-1) ** 2, (size**2).sum(axis=-1))
+    return _worth(size, size.sum(axis=-1))
+
+
+def _worth(size: FloatArray, total: FloatArray) -> IntArray:
+    """The same, from the sum over clusters as well."""
+    worth = _divide(total**2, np.vecdot(size, size))
     # Rounding must not take one of equal clusters away.
     return np.asarray(np.nan_to_num(np.floor(worth * (1.0 + 1e-12))), dtype=np.int64)
 

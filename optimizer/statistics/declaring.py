@@ -129,6 +129,7 @@ def declared(
     delta: float = DELTA,
     min_units: int = MIN_UNITS,
     among_ties: bool = False,
+    rivals: int | None = None,
 ) -> IntArray:
     """The arm that may be called the best, shape (...); -1 where none may yet.
 
@@ -141,6 +142,7 @@ def declared(
         min_units: units every arm must have had.
         among_ties: bound the chance to declare one of exactly equal arms as well, with K / delta;
             for two arms only then is every declaration counted.
+        rivals: wrong pairs that share delta, where they are not K - 1; see :func:`rival_pairs`.
 
     Raises:
         ValueError: delta is outside (0, 1).
@@ -152,11 +154,81 @@ def declared(
         >>> int(declared(race)), int(declared(new_race(2)))
         (0, -1)
     """
-    needed = _threshold(race.arms, delta, among_ties=among_ties)
+    count = (race.arms if among_ties else race.arms - 1) if rivals is None else rivals
+    needed = _threshold(count, delta)
     strength = best_log_evalues(race)
     ready = np.all(race.units >= min_units, axis=-1)
     reached = ready & (strength.max(axis=-1) >= needed)
     return np.where(reached, strength.argmax(axis=-1), NONE)
+
+
+def first_declared(
+    units: npt.ArrayLike,
+    successes: npt.ArrayLike,
+    *,
+    rivals: int,
+    not_before: int = 0,
+    delta: float = DELTA,
+    min_units: int = MIN_UNITS,
+) -> tuple[int, int]:
+    """The first of W batches after which an arm may be called the best, and that arm.
+
+    The same as :func:`observe` and :func:`declared` after every batch, so that a run that comes
+    late names what the runs it stands for would have named.
+
+    Args:
+        units: units of each arm in each batch, shape (W, K), in order of time.
+        successes: those that succeeded, same shape.
+        rivals: wrong pairs that share delta; see :func:`rival_pairs`.
+        not_before: batches that must have passed before anything is declared.
+        delta: chance ever to declare an arm that is worse than another, in (0, 1).
+        min_units: units every arm must have had.
+
+    Returns:
+        Position of the batch and of the arm; -1 and -1 where none may be declared yet.
+
+    Raises:
+        ValueError: a count is negative, not whole or too large, or delta is outside (0, 1).
+
+    Examples:
+        >>> first_declared([[100, 100]] * 9, [[97, 90]] * 9, rivals=1)
+        (1, 0)
+    """
+    counted, succeeded = np.asarray(units), np.asarray(successes)
+    first, second = pairs(counted.shape[-1])
+    added = exact_increments(
+        succeeded[:, first],
+        counted[:, first],
+        succeeded[:, second],
+        counted[:, second],
+        side=Side.HIGHER,
+    )
+    path = log_evalue(np.cumsum(added, axis=0))
+    size = counted.shape[-1]
+    strength = np.full((len(counted), size, size), np.inf)
+    strength[:, first, second] = path
+    best = strength.min(axis=-1)
+    ready = np.all(np.cumsum(counted, axis=0) >= min_units, axis=-1)
+    ready &= np.arange(len(counted)) >= not_before
+    reached = ready & (best.max(axis=-1, initial=-np.inf) >= _threshold(rivals, delta))
+    if not reached.any():
+        return NONE, NONE
+    batch = int(reached.argmax())
+    return batch, int(best[batch].argmax())
+
+
+def rival_pairs(arms: int, *, dropped: bool) -> int:
+    """How many pairs of arms may lead to a wrong declaration, and so share delta.
+
+    With all K arms in the race a wrong one must beat the best, which K - 1 may try. Once arms are
+    dropped for what was seen of them, the best of those that stay is chosen by data too: then all
+    K (K - 1) / 2 pairs of a worse and a better arm count.
+
+    Examples:
+        >>> rival_pairs(4, dropped=False), rival_pairs(4, dropped=True)
+        (3, 6)
+    """
+    return arms * (arms - 1) // 2 if dropped else arms - 1
 
 
 def pairs(arms: int) -> tuple[IntArray, IntArray]:
@@ -165,7 +237,7 @@ def pairs(arms: int) -> tuple[IntArray, IntArray]:
     return first, second
 
 
-def _threshold(arms: int, delta: float, *, among_ties: bool) -> float:
+def _threshold(rivals: int, delta: float) -> float:
     if not 0.0 < delta < 1.0:
         raise ValueError(f"delta lies in (0, 1), got {delta!r}")
-    return float(np.log((arms if among_ties else arms - 1) / delta))
+    return float(np.log(rivals / delta))

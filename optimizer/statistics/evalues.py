@@ -371,12 +371,12 @@ def _by_polynomial(cases: FloatArray, log_psi: FloatArray, width: int) -> FloatA
         log_weight = np.cumsum(np.log(ratio) + middle, axis=1)
     log_weight = np.concatenate([np.zeros_like(lowest), log_weight], axis=1)
     weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-    total = np.zeros((len(cases), grid.size))
-    factor = np.exp(grid - middle)
-    for term in weight.T[::-1]:
+    total = np.zeros((grid.size, len(cases)))  # A row a grid point: steps run along the cases.
+    factor = np.exp(grid - middle)[:, None]
+    for term in np.ascontiguousarray(weight.T)[::-1]:
         total *= factor
-        total += term[:, None]
-    log_total = np.log(total)
+        total += term
+    log_total = np.log(total).T
     return np.asarray(log_total[:, :-1] - log_total[:, -1:] + lowest * log_psi)
 
 

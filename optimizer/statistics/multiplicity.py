@@ -246,6 +246,55 @@ def e_benjamini_hochberg(values: Sequence[float] | FloatArray, *, alpha: float) 
     return np.asarray(e_bh(_e_values(values), alpha), dtype=np.bool_)
 
 
+def given_selected(p: float, bar: float) -> float:
+    """The p-value of a claim that is tested only because its p-value was at most ``bar``.
+
+    Who looks at what passed a bar alone sees small p-values whatever is true; divided by the bar
+    they are p-values again, if those beyond the null's edge are larger than uniform, as those of
+    one-sided tests are.
+
+    Args:
+        p: the p-value before, in [0, bar].
+        bar: what it had to pass, in (0, 1].
+
+    References:
+        Zhao, Small and Su (2019). Multiple testing when many p-values are uniformly conservative,
+        with application to testing qualitative interaction in educational interventions. JASA 114.
+
+    Examples:
+        >>> given_selected(0.025, 0.05)
+        0.5
+    """
+    return min(1.0, p / bar)
+
+
+def batch_limits(values: Sequence[float] | FloatArray, level: float) -> FloatArray:
+    """What each p-value of a batch may be at most to be a discovery, the others as they are.
+
+    Args:
+        values: the batch, shape (M,).
+        level: what Benjamini and Hochberg's steps share, as :class:`Ruling` tells it.
+
+    Returns:
+        Limits, shape (M,): a value is a discovery exactly if it is at most its limit.
+
+    Examples:
+        >>> batch_limits([0.001, 0.3, 0.02, 0.8], 0.04).tolist()
+        [0.02, 0.03, 0.02, 0.03]
+    """
+    p = _column("p-values", values)
+    order, size = np.argsort(p, kind="stable"), p.size
+    steps = level * np.arange(1, size + 2) / max(size, 1)
+    rank = np.arange(1, size + 1)
+    found = int(np.max(rank, where=p[order] <= steps[:size], initial=0))
+    # With this value at 0 every smaller one stands a rank later, every larger one where it stood.
+    later = np.maximum.accumulate(np.where(p[order] <= steps[1:], rank, 0))
+    count = np.where(rank <= found, found, 1 + np.concatenate(([0], later))[:size])
+    limits = np.empty(size)
+    limits[order] = np.minimum(1.0, level * count / max(size, 1))
+    return limits
+
+
 _Ruled = tuple[list[bool], list[float], dict[str, Any]]
 
 

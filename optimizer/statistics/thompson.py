@@ -67,16 +67,56 @@ def top_two(
         return uniform
     a, b = 1.0 + race.successes, 1.0 + race.units - race.successes
     drawn = rng.beta(a[..., None], b[..., None], size=(*a.shape, draws))
-    first = drawn.argmax(axis=-2)
-    np.put_along_axis(drawn, first[..., None, :], -1.0, axis=-2)
-    second = drawn.argmax(axis=-2)
-    names = np.arange(arms)[:, None]
-    counted = (first[..., None, :] == names).sum(axis=-1) + (second[..., None, :] == names).sum(
-        axis=-1
-    )
-    shares = floor / arms + (1.0 - floor) * counted / (2.0 * draws)
+    shares = floor / arms + (1.0 - floor) * _first_two(drawn)
     ready = np.all(race.units >= min_units, axis=-1)
     return np.where(ready[..., None], shares, uniform)
+
+
+def top_two_means(
+    mean: npt.ArrayLike,
+    variance: npt.ArrayLike,
+    rng: np.random.Generator,
+    *,
+    draws: int = DRAWS,
+    floor: float = FLOOR,
+) -> FloatArray:
+    """The shares of the next batch where rewards are scores, not successes, shape (..., K).
+
+    As :func:`top_two`, over draws from ``Normal(mean, variance)``; uniform where a mean or a
+    variance is unknown.
+
+    Args:
+        mean: posterior mean of each arm's reward, higher is better, shape (..., K).
+        variance: its posterior variance, >= 0, same shape.
+        rng: the generator; its seed is stored with the shares.
+        draws: posterior draws for each target.
+        floor: gamma, in [0, 1].
+
+    Raises:
+        ValueError: floor is outside [0, 1] or draws is not positive.
+
+    References:
+        As :func:`top_two`.
+
+    Examples:
+        >>> shares = top_two_means([0.7, 0.8, 0.3], [1e-3] * 3, np.random.default_rng(1))
+        >>> [round(float(share), 2) for share in shares]
+        [0.48, 0.48, 0.03]
+    """
+    _check(floor)
+    if draws < 1:
+        raise ValueError(f"draws is positive, got {draws}")
+    centre = np.asarray(mean, dtype=np.float64)
+    spread = np.sqrt(np.asarray(variance, dtype=np.float64))
+    arms = centre.shape[-1]
+    uniform = np.full(centre.shape, 1.0 / arms)
+    known = np.all(np.isfinite(centre) & np.isfinite(spread), axis=-1)
+    if arms == 2 or not known.any():  # noqa: PLR2004 - first and runner-up are all there are
+        return uniform
+    centre, spread = np.nan_to_num(centre), np.nan_to_num(spread)
+    drawn = rng.normal(centre[..., None], spread[..., None], size=(*centre.shape, draws))
+    shares = floor / arms + (1.0 - floor) * _first_two(drawn)
+    return np.where(known[..., None], shares, uniform)
 
 
 def after_declaration(leader: npt.ArrayLike, *, arms: int, floor: float = FLOOR) -> FloatArray:
@@ -98,6 +138,18 @@ def after_declaration(leader: npt.ArrayLike, *, arms: int, floor: float = FLOOR)
     named = np.asarray(leader, dtype=np.int64)[..., None]
     shares = floor / arms + (1.0 - floor) * (named == np.arange(arms))
     return np.where(named == NONE, 1.0 / arms, shares)
+
+
+def _first_two(drawn: FloatArray) -> FloatArray:
+    """How often each arm is first or second in a draw, halved; (..., K) from (..., K, draws)."""
+    first = drawn.argmax(axis=-2)
+    np.put_along_axis(drawn, first[..., None, :], -np.inf, axis=-2)
+    second = drawn.argmax(axis=-2)
+    names = np.arange(drawn.shape[-2])[:, None]
+    counted = (first[..., None, :] == names).sum(axis=-1) + (second[..., None, :] == names).sum(
+        axis=-1
+    )
+    return np.asarray(counted / (2.0 * drawn.shape[-1]))
 
 
 def _check(floor: float) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import BigInteger, Connection, delete, func, select, text
 
 from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
+from optimizer.evidence import HISTORY_SUMS
 from optimizer.storage.database import Database
 from optimizer.storage.intake import note_aggregated
 from optimizer.storage.tables import AGGREGATES
@@ -21,6 +22,7 @@ from optimizer.storage.tables import AGGREGATES
 COLUMNS = (*KEYS, *SUMS, HISTOGRAM, CLUSTERS)
 NAMES = ("target", "arm", "slice")
 BLOBS = (HISTOGRAM, CLUSTERS)
+HISTORY_KEYS = ("target", "arm", "window_start_s")
 
 ROWS_AT_ONCE = 20_000
 """Rows that are Python objects at one time."""
@@ -87,10 +89,29 @@ class SqlAggregates:
         if targets is not None and len(targets) <= FILTER_IN_SQL:
             query = query.where(table.target.in_(targets))
         with self._database.read() as connection:
-            frame = _frame(connection.execute(query).partitions(ROWS_AT_ONCE))
+            frame = _frame(connection.execute(query).partitions(ROWS_AT_ONCE), COLUMNS)
         if targets is not None and len(targets) > FILTER_IN_SQL:
             frame = frame[frame["target"].isin(targets)]
-        return _sorted(frame)
+        return _sorted(frame, KEYS)
+
+    def history(self, width_s: int, *, start_s: int, end_s: int) -> pd.DataFrame:
+        """Sums of each target, arm and window, slices added up; sorted by those three."""
+        table = AGGREGATES.c
+        keys = [table[name] for name in HISTORY_KEYS]
+        # The sum of whole numbers is a decimal to PostgreSQL.
+        sums = [func.sum(table[name]).cast(BigInteger).label(name) for name in HISTORY_SUMS]
+        query = (
+            select(*keys, *sums)
+            .where(
+                table.width_s == width_s,
+                table.window_start_s >= start_s,
+                table.window_start_s < end_s,
+            )
+            .group_by(*keys)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).partitions(ROWS_AT_ONCE)
+            return _sorted(_frame(rows, (*HISTORY_KEYS, *HISTORY_SUMS)), HISTORY_KEYS)
 
     def newest_s(self, width_s: int) -> int | None:
         """Start of the newest stored window."""
@@ -154,10 +175,10 @@ def _rows(width_s: int, frame: pd.DataFrame) -> Iterator[list[tuple[Any, ...]]]:
         yield list(zip([width_s] * len(part), *columns, strict=True))
 
 
-def _frame(partitions: Iterator[Sequence[Any]]) -> pd.DataFrame:
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+def _frame(partitions: Iterator[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame:
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in columns}
     for rows in partitions:
-        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=True):
+        for name, values in zip(columns, zip(*rows, strict=True), strict=True):
             is_number = name not in NAMES and name not in BLOBS
             parts[name].append(np.array(values, dtype=np.int64 if is_number else object))
     return pd.DataFrame({name: _column(name, arrays) for name, arrays in parts.items()})
@@ -168,10 +189,10 @@ def _column(name: str, arrays: list[np.ndarray]) -> pd.Series:
     return pd.Series(np.concatenate(arrays) if arrays else [], dtype=dtype)
 
 
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+def _sorted(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Sorted by key in the order of code points, which no database's collation changes."""
     codes = [
         frame[name].to_numpy() if name not in NAMES else pd.factorize(frame[name], sort=True)[0]
-        for name in reversed(KEYS)
+        for name in reversed(keys)
     ]
     return frame.iloc[np.lexsort(codes)].reset_index(drop=True)

@@ -11,7 +11,7 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
@@ -52,6 +52,8 @@ def encode(value: object) -> Any:  # noqa: ANN401, C901, PLR0911 - one branch pe
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, datetime):
         return utc(value).isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, Mapping):
         return {str(encode(name)): encode(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
@@ -116,6 +118,8 @@ def _decoder(kind: Any) -> Decoder:  # noqa: ANN401 - a type expression
 def _scalar(kind: Any) -> Decoder:  # noqa: ANN401 - a type expression
     if kind is datetime:
         return _datetime
+    if kind is timedelta:
+        return _timedelta
     if kind is float or (isinstance(kind, type) and issubclass(kind, Enum)):
         return cast("Decoder", kind)
     return _as_is
@@ -127,6 +131,10 @@ def _as_is(data: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _datetime(data: Any) -> datetime:  # noqa: ANN401 - JSON or a column
     return utc(data if isinstance(data, datetime) else datetime.fromisoformat(data))
+
+
+def _timedelta(data: Any) -> timedelta:  # noqa: ANN401 - JSON
+    return timedelta(seconds=data)
 
 
 def _optional(kind: Any) -> Decoder:  # noqa: ANN401 - a type expression

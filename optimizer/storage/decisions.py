@@ -5,15 +5,17 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, or_, select, update
 
+from optimizer.cycle import Fate
 from optimizer.decision import Decision, Event, State
 from optimizer.evidence import Anchor, DecisionId, Past, Proposal, Spent, Verdict, spent_until
-from optimizer.ports import Lease, Look
+from optimizer.ports import Json, Lease, Look
 from optimizer.storage.codec import decode, encode, from_row, to_row
 from optimizer.storage.database import Database, upsert
 from optimizer.storage.tables import (
     ANCHOR_CHARGES,
     AUDIT,
     DECISIONS,
+    DISCOVERIES,
     EVENTS,
     FINAL_VALUES,
     LOOKS,
@@ -25,6 +27,8 @@ from optimizer.storage.versions import append_events, check_lease, store_version
 IDS_AT_ONCE = 500
 """Ids in one query; SQLite takes no more than some thousands of parameters."""
 
+HELD = Fate.POLICY_UNAVAILABLE.value
+
 
 class SqlDecisions:
     """The ledger's :class:`~optimizer.ports.DecisionStore`."""
@@ -33,7 +37,10 @@ class SqlDecisions:
         self._database = database
 
     def add_proposals(self, at: datetime, proposals: Sequence[tuple[Proposal, str, str]]) -> None:
-        """Store each proposal with what became of it; same id = no change."""
+        """Store each proposal with what became of it.
+
+        Same id = no change, unless it was held for want of an answer that has come since.
+        """
         rows = [
             {
                 "id": proposal.id,
@@ -49,7 +56,12 @@ class SqlDecisions:
         ]
         if rows:
             with self._database.write() as connection:
-                statement = upsert(connection, PROPOSALS).on_conflict_do_nothing()
+                adding = upsert(connection, PROPOSALS)
+                statement = adding.on_conflict_do_update(
+                    index_elements=[PROPOSALS.c.id],
+                    set_={name: adding.excluded[name] for name in ("outcome", "reason")},
+                    where=PROPOSALS.c.outcome == HELD,
+                )
                 connection.execute(statement, rows)
 
     def proposals(self, *, since: datetime) -> Sequence[tuple[Proposal, str, str]]:
@@ -64,6 +76,28 @@ class SqlDecisions:
                 (decode(Proposal, body), outcome, reason)
                 for body, outcome, reason in connection.execute(query)
             ]
+
+    def keep_discoveries(self, as_of: datetime, state: Mapping[str, Json]) -> None:
+        """Make ``state`` what the hour at ``as_of`` ended with; again = the newer one."""
+        with self._database.write() as connection:
+            new = upsert(connection, DISCOVERIES).values(as_of=as_of, state=encode(state))
+            connection.execute(
+                new.on_conflict_do_update(
+                    index_elements=[DISCOVERIES.c.as_of], set_={"state": new.excluded.state}
+                )
+            )
+
+    def discoveries(self, *, before: datetime) -> Mapping[str, Json] | None:
+        """What the newest hour before that moment ended with, of those that kept something."""
+        query = (
+            select(DISCOVERIES.c.state)
+            .where(DISCOVERIES.c.as_of < before)
+            .order_by(DISCOVERIES.c.as_of.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            found: Mapping[str, Json] | None = connection.execute(query).scalar_one_or_none()
+        return found
 
     def create(self, decision: Decision, events: Sequence[Event]) -> bool:
         """Store a new decision; False if its target has one in flight or the id exists."""

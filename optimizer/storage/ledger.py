@@ -1,4 +1,4 @@
-"""The whole ledger: one database, five stores."""
+"""The whole ledger: one database, six stores."""
 
 from typing import Self
 
@@ -8,6 +8,7 @@ from optimizer.storage.aggregates import SqlAggregates
 from optimizer.storage.database import Database, parse
 from optimizer.storage.decisions import SqlDecisions
 from optimizer.storage.effects import SqlEffects
+from optimizer.storage.experiments import SqlExperiments
 from optimizer.storage.intake import SqlIntake
 from optimizer.storage.runs import SqlRuns
 
@@ -24,6 +25,7 @@ class SqlLedger:
         self._aggregates = SqlAggregates(database)
         self._decisions = SqlDecisions(database)
         self._effects = SqlEffects(database)
+        self._experiments = SqlExperiments(database)
         self._runs = SqlRuns(database)
 
     @classmethod
@@ -69,6 +71,11 @@ class SqlLedger:
     def effects(self) -> SqlEffects:
         """Desired state and how it was applied."""
         return self._effects
+
+    @property
+    def experiments(self) -> SqlExperiments:
+        """Experiments and their logs."""
+        return self._experiments
 
     @property
     def runs(self) -> SqlRuns:

@@ -184,6 +184,13 @@ SPENT_LOOKS = Table(
     _json("spent"),
 )
 
+DISCOVERIES = Table(
+    "discoveries",
+    METADATA,
+    _time("as_of", key=True),
+    _json("state"),
+)
+
 ANCHOR_CHARGES = Table(
     "anchor_charges",
     METADATA,

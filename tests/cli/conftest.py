@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,13 @@ def equipment(terminal: Terminal) -> Iterator[Equipment]:
 def waiting(equipment: Equipment) -> Callable[..., Decision]:
     """Stores a decision that waits for a person, and gives it back."""
 
-    def store(name: str = "d-0001", state: State = State.AWAITING_APPROVAL) -> Decision:
+    def store(
+        name: str = "d-0001",
+        state: State = State.AWAITING_APPROVAL,
+        *,
+        expected: Impact = Impact(cost_reduction_pct=40.0),  # noqa: B008 - frozen
+        **fields: Any,  # noqa: ANN401 - fields of a decision
+    ) -> Decision:
         now = datetime.now(UTC)  # noqa: TID251 - commands act now
         decision = Decision(
             id=DecisionId(name),
@@ -62,13 +69,14 @@ def waiting(equipment: Equipment) -> Callable[..., Decision]:
             baseline="large",
             candidate="small",
             rationale="small is cheaper",
-            expected=Impact(cost_reduction_pct=40.0),
+            expected=expected,
             created_at=now,
             created_by="test",
             config_hash="0",
             state=state,
             approval_asked_at=now,
             salt=name,
+            **fields,
         )
         event = Event(
             decision_id=decision.id,

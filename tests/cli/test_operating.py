@@ -3,13 +3,14 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from optimizer.decision import Decision, State
-from optimizer.evidence import Anchor, Check, Outcome, Reason, Verdict
+from optimizer.evidence import Anchor, Check, Impact, Outcome, Reason, Verdict
 from optimizer.loop import observe
 from optimizer.loop.equipment import Equipment
 from optimizer.ports import Look
@@ -53,6 +54,35 @@ def test_targets_show_split_flight_and_pause(terminal: Terminal, waiting: Store)
         "paused": "incident",
         "gateway": "files",
     }
+
+
+def test_strategies_show_what_their_promises_were_worth(terminal: Terminal, waiting: Store) -> None:
+    promised = Impact(
+        cost_reduction_pct=40.0, cost_reduction_lower_pct=35.0, cost_reduction_upper_pct=45.0
+    )
+    measured = replace(
+        promised,
+        cost_reduction_pct=10.0,
+        cost_reduction_lower_pct=8.0,
+        cost_reduction_upper_pct=12.0,
+    )
+    ended = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - commands act now
+    for n in range(6):
+        waiting(f"d-{n}", expected=promised, actual=measured, ended_at=ended, state=State.COMPLETED)
+
+    rows = {row["strategy"]: row for row in terminal.json("strategies", "list")}
+
+    assert rows["cost_performance"] == {
+        "strategy": "cost_performance",
+        "enabled": True,
+        "completed": 6,
+        "rolled_back": 0,
+        "measured": 6,
+        "missed": 6,
+        "saving_bias_points": -30.0,
+        "acts_alone": False,
+    }
+    assert rows["threshold"]["acts_alone"] is True
 
 
 def test_moving_the_anchor_forgets_what_ended_promotions_lost(

@@ -97,6 +97,21 @@ def test_every_tiling_is_accepted_and_its_propensities_sum_to_one(
     assert math.isclose(sum(map(document.propensity, arms)), 1, abs_tol=1e-12)
 
 
+def test_the_parts_of_an_experiment_name_many_arms_and_add_up_for_each(draft: Draft) -> None:
+    parts = [
+        part("experiment", "mini", 0.0, 0.1),
+        part("experiment", "large", 0.1, 0.2),
+        part("experiment", "mini", 0.2, 0.3),
+        part("baseline", "large", 0.3, 1.0),
+    ]
+
+    document = parse(seal(draft(slices=parts)))
+
+    assert document.propensity("mini") == pytest.approx(0.2)
+    assert document.propensity("large") == pytest.approx(0.8)
+    assert (document.slice_at(0.25).name, document.slice_at(0.25).arm) == ("experiment", "mini")
+
+
 def part(name: str, arm: str, low: object, high: object) -> dict[str, object]:
     return {"slice": name, "arm": arm, "low": low, "high": high}
 

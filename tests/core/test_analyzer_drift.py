@@ -34,8 +34,6 @@ def test_stationary_hours_of_many_arms_say_almost_nothing(rho: float) -> None:
     assert of(insights, "behaviour_change") == []
     assert of(insights, MODEL_CHANGED) == []
     assert of(insights, "distribution_change") == []
-    # 280 series: an hour beyond 5 deviations that is also a record.
-    assert len(of(insights, "anomaly")) <= 1
 
 
 @pytest.mark.parametrize(
@@ -154,20 +152,11 @@ def test_scores_that_are_not_mature_are_not_judged() -> None:
     assert not [i for i in immature if i.metric == "quality"]
 
 
-def test_one_wild_hour_is_an_anomaly_and_no_change() -> None:
-    insights = Drift()(scene({SUPPORT: lived(10, change=scaled(output_tokens=1.6), hours=1)}))
+@pytest.mark.parametrize("hours", [1, 2, 3])
+def test_what_began_in_the_last_three_hours_is_no_drift_yet(hours: int) -> None:
+    change = scaled(output_tokens=2.0, latency_ms=3.0)
 
-    assert of(insights, "behaviour_change") == []
-    (found,) = of(insights, "anomaly")
-    assert (found.start, found.end) == (ago(1), NOW)
-    assert found.metrics["z"] > 5
-
-
-def test_an_hour_that_happened_before_is_no_anomaly() -> None:
-    series = lived(11, change=scaled(output_tokens=1.6), hours=1)
-    series[100] = dataclasses.replace(series[100], output_tokens=4_000)
-
-    assert of(Drift()(scene({SUPPORT: series})), "anomaly") == []
+    assert Drift()(scene({SUPPORT: lived(10, change=change, hours=hours)})) == ()
 
 
 def test_an_arm_that_stopped_serving_is_not_judged_by_its_last_hours() -> None:

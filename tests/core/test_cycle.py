@@ -182,6 +182,7 @@ FROZEN = Freeze(start=NOW - timedelta(hours=1), end=NOW + timedelta(hours=1), re
         ({"budget": Budget(per_request_usd=0.003)}, DEARER, {}, "budget", "cost_usd"),
         ({"budget": Budget(hourly_usd=3.0)}, DEARER, {}, "budget", "hour"),
         ({"budget": Budget(daily_usd=72.0)}, DEARER, {}, "budget", "day"),
+        ({"budget": Budget(monthly_usd=2_200.0)}, DEARER, {}, "budget", "month"),
         ({"budget": Budget(daily_usd=72.0)}, UNPRICED, {}, "budget", "unknown"),
         ({"freezes": (FROZEN,)}, GOOD[0], {}, "operational", "launch"),
         ({"max_changes_per_day": 1}, GOOD[0], changed(hours=5), "operational", "1 changes"),

@@ -13,6 +13,7 @@ from optimizer.policy import Goal, Guardrail, Policy, SafetyLimits
 from optimizer.statistics.outlook import chance_above
 from optimizer.strategies import Pareto
 from optimizer.strategies.pareto import Settings
+from optimizer.strategies.pareto.feasible import judged
 from scenes import LARGE, NOW, SMALL, WEAK, Traffic, World, arm
 
 LONG = Policy(hold_expires_after=timedelta(days=30))
@@ -67,6 +68,34 @@ def test_measured_arms_are_proposed_with_an_interval_and_no_exploration() -> Non
     assert expected.cost_reduction_upper_pct is not None
     assert expected.cost_reduction_lower_pct < 50 < expected.cost_reduction_upper_pct
     assert expected.confidence == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("small", "weakest", "bar"),
+    [
+        (Traffic(cost_usd=0.002, quality=0.89), "p_quality", 0.05),
+        (Traffic(cost_usd=0.002, quality=0.95, latency_ms=861.0), "p_latency", 0.05),
+        (Traffic(cost_usd=0.00377, quality=0.95), "p_saving", 0.1),
+    ],
+)
+def test_a_measured_proposal_is_as_sure_as_its_weakest_claim(
+    small: Traffic, weakest: str, bar: float
+) -> None:
+    scene = World(traffic=with_own(small=small), policy=LONG).scene()
+
+    (proposal,) = Pareto()(scene, ())
+
+    book = judged(scene, Settings()).set_index("arm").loc["small"]
+    assert min(book[["p_quality", "p_latency", "p_saving"]]) == book[weakest]
+    assert proposal.p_value is not None
+    assert proposal.p_value == pytest.approx((1 - book[weakest]) / bar)
+    assert 0.01 < proposal.p_value < 1
+
+
+def test_what_is_to_be_explored_rests_on_no_test() -> None:
+    (proposal,) = Pareto()(World().scene(), ())
+
+    assert (proposal.exploratory, proposal.p_value) == (True, None)
 
 
 def test_an_arm_without_data_and_without_prior_is_never_proposed() -> None:

@@ -24,6 +24,7 @@ EXPECTED = {
     "approve": ("approve", None, None),
     "reap": ("reap", "* * * * *", CANCEL),
     "maintain": ("maintain", "0 2 * * *", CANCEL),
+    "backtest": ("backtest", None, QUEUE),
 }
 
 

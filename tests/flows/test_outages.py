@@ -16,7 +16,7 @@ from optimizer.decision import State
 from optimizer.errors import ConfigError, ConflictError, DataError, UnavailableError
 from optimizer.ports import Gateway
 from rollout_scene import HOUR, START, TARGET, propose, put, traffic
-from tasks import act, decide, maintain, observe, report
+from tasks import act, decide, experiment, maintain, observe, report
 from tasks.options import EFFECT
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "closed_afterwards")
@@ -31,6 +31,7 @@ RETRIED = [
     act.take_step,
     act.roll_back,
     decide.decide,
+    experiment.run_experiments,
     maintain.prune_aggregates,
     maintain.compact_spool,
 ]

@@ -185,9 +185,12 @@ def test_the_number_of_task_runs_does_not_grow_with_targets(tmp_path: Path) -> N
         "pull_metrics-calls",
         "reconcile",
         "report",
+        "run_analyzer-anomaly",
         "run_analyzer-cost",
         "run_analyzer-drift",
+        "run_analyzer-pattern",
         "run_analyzer-performance",
+        "run_analyzer-quality",
         "run_strategy-cost_performance",
         "run_strategy-threshold",
     ]

@@ -9,11 +9,23 @@ import pytest
 from pydantic import BaseModel
 
 from optimizer.metrics import METRICS
-from optimizer.policy import Approval, Budget, Freeze, Goal, Guardrail, Policy, SafetyLimits, Stage
+from optimizer.policy import (
+    Approval,
+    BlastRadius,
+    Budget,
+    Freeze,
+    Goal,
+    Guardrail,
+    Policy,
+    SafetyLimits,
+    Stage,
+)
 from optimizer.settings import load_text, policy_of, target_of
 from optimizer.settings.call_sites import ArmSettings, PriceSettings, PriorSettings
+from optimizer.settings.capabilities import NeedsSettings, OffersSettings
 from optimizer.settings.limits import (
     ApprovalSettings,
+    BlastRadiusSettings,
     BudgetSettings,
     FreezeSettings,
     GoalSettings,
@@ -23,7 +35,7 @@ from optimizer.settings.limits import (
     StageSettings,
 )
 from optimizer.settings.values import MetricName
-from optimizer.targets import Arm, ModelConfig, Price, Prior
+from optimizer.targets import Arm, ModelConfig, Needs, Offers, Price, Prior
 
 PATH = Path("/etc/llmopt/optimizer.yaml")
 
@@ -35,6 +47,9 @@ PAIRS: list[tuple[type[BaseModel], type]] = [
     (StageSettings, Stage),
     (GuardrailSettings, Guardrail),
     (FreezeSettings, Freeze),
+    (BlastRadiusSettings, BlastRadius),
+    (NeedsSettings, Needs),
+    (OffersSettings, Offers),
     (PriceSettings, Price),
     (PriorSettings, Prior),
     (ArmSettings, Arm),
@@ -66,7 +81,7 @@ def test_an_empty_policy_section_is_the_built_in_policy() -> None:
 
 
 def test_every_limit_of_the_core_can_be_set() -> None:
-    assert {part.name for part in fields(Policy)} == set(PolicySettings.model_fields)
+    assert {part.name for part in fields(Policy)} == set(PolicySettings.model_fields) - {"profile"}
 
 
 def test_every_metric_can_be_named() -> None:

@@ -79,8 +79,8 @@ def test_a_variable_may_hold_a_whole_section() -> None:
         ),
         (
             "OPTIMIZER_STRATEGIES__ENABLED",
-            "[bandit]",
-            "OPTIMIZER_STRATEGIES__ENABLED: strategies.enabled[0] = 'bandit': input should be",
+            "[oracle]",
+            "OPTIMIZER_STRATEGIES__ENABLED: strategies.enabled[0] = 'oracle': input should be",
         ),
         (
             "OPTIMIZER_DATABSE__PORT",

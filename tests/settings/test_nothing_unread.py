@@ -26,7 +26,21 @@ CORE = [
 # Read by pydantic, to tell one kind of a family from another.
 BY_PYDANTIC = {"kind"}
 # Handed on by build as they are, to the dataclass of the same fields.
-WHOLE = {"goal", "safety", "budget", "approval", "stages", "freezes", "price", "prior"}
+WHOLE = {
+    "goal",
+    "safety",
+    "budget",
+    "approval",
+    "blast_radius",
+    "stages",
+    "freezes",
+    "price",
+    "prior",
+    "needs",
+    "offers",
+}
+# Spelt out by the settings themselves: tests/settings/test_profiles.py.
+BY_SETTINGS = {"profile"}
 
 
 def attributes(paths: list[Path]) -> set[str]:
@@ -52,7 +66,7 @@ def answers(path: Path) -> set[str]:
 def leaves(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         inner = models_in(field.annotation)
-        if not inner and name not in BY_PYDANTIC:
+        if not inner and name not in BY_PYDANTIC | BY_SETTINGS:
             yield f"{path}{name}", name
         for choice in inner:
             yield from leaves(choice, f"{path}{name}.")

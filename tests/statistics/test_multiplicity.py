@@ -12,7 +12,9 @@ from optimizer.statistics.multiplicity import (
     Method,
     Procedure,
     Ruling,
+    batch_limits,
     e_benjamini_hochberg,
+    given_selected,
     restore,
     start,
 )
@@ -319,3 +321,32 @@ def test_nothing_to_find_is_found_in_at_most_alpha_of_all_lives(method: Method) 
         wrong += found > 0
 
     assert float(wilson_interval(wrong, lives)[0]) <= ALPHA
+
+
+@given(
+    p=st.lists(st.floats(0.0, 1.0) | st.floats(0.0, 1e-2), min_size=1, max_size=9),
+    method=st.sampled_from([Method.BATCH_BH, Method.BATCH_PRDS]),
+)
+def test_a_value_is_a_discovery_exactly_up_to_its_limit(p: list[float], method: Method) -> None:
+    procedure = start(method, alpha=ALPHA)
+    ruling = procedure.test_p_values(p)
+
+    limits = batch_limits(p, float(ruling.level[0]))
+
+    assert ((np.asarray(p) <= limits) == ruling.rejected).all()
+    for place, limit in enumerate(limits):
+        for value, found in ((limit * (1 - 1e-9), True), (min(1.0, limit * (1 + 1e-9)), False)):
+            changed = [*p[:place], value, *p[place + 1 :]]
+            assert procedure.test_p_values(changed).rejected[place] == found
+
+
+def test_an_empty_batch_has_no_limits() -> None:
+    assert batch_limits([], 0.1).shape == (0,)
+
+
+def test_among_what_passed_a_bar_p_values_are_uniform_again() -> None:
+    p = np.random.default_rng(2).random(20_000)
+    passed = [given_selected(float(value), 0.05) for value in p if value <= 0.05]
+
+    for share in (0.1, 0.5, 0.9):
+        assert np.mean(np.asarray(passed) <= share) == pytest.approx(share, abs=0.05)

@@ -9,6 +9,7 @@ import pytest
 from ledger_samples import grains
 from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
 from optimizer.errors import ConflictError, DataError
+from optimizer.evidence import HISTORY_SUMS
 from optimizer.storage import SqlLedger
 from optimizer.storage import aggregates as module
 
@@ -177,3 +178,18 @@ def test_writers_of_one_window_take_turns(ledger: SqlLedger) -> None:
     counts = (load(ledger)["n"] // 2**40).tolist()
     assert len(counts) == 2
     assert len(set(counts)) == 1
+
+
+def test_the_history_adds_slices_up_and_takes_windows_that_start_inside(ledger: SqlLedger) -> None:
+    twin = ("chat", "large", "control", 300)
+    frame = grains(A, B, C, twin)
+    put(ledger, [300, 600], frame)
+
+    found = ledger.aggregates.history(300, start_s=300, end_s=600)
+
+    keys = found[["target", "arm", "window_start_s"]].to_numpy().tolist()
+    assert keys == [["chat", "large", 300], ["chat", "small", 300]]
+    large, small = frame[list(HISTORY_SUMS)].iloc[[0, 3]].sum(), frame[list(HISTORY_SUMS)].iloc[1]
+    assert found[list(HISTORY_SUMS)].to_numpy().tolist() == [large.tolist(), small.tolist()]
+    nothing = ledger.aggregates.history(300, start_s=0, end_s=300)
+    assert nothing.dtypes.to_dict() == found.dtypes.to_dict()

@@ -263,6 +263,23 @@ def test_the_first_proposal_of_an_id_stays(ledger: SqlLedger) -> None:
     assert ledger.decisions.proposals(since=NOW + MINUTE) == []
 
 
+def test_a_held_proposal_takes_the_answer_that_came_later(ledger: SqlLedger) -> None:
+    made = Proposal(
+        id=decision().proposal_id,
+        strategy="pareto",
+        target="chat",
+        candidate="small",
+        rationale="",
+        expected=decision().expected,
+    )
+    ledger.decisions.add_proposals(NOW, [(made, "policy_unavailable", "nobody answered")])
+
+    ledger.decisions.add_proposals(NOW, [(made, "accepted", "")])
+    ledger.decisions.add_proposals(NOW, [(made, "policy_unavailable", "nobody answered")])
+
+    assert ledger.decisions.proposals(since=NOW) == [(made, "accepted", "")]
+
+
 def test_the_first_look_of_a_time_stays(ledger: SqlLedger) -> None:
     made = stored(ledger)
     verdict = Verdict(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optimizer.aggregates import CLUSTERS, HISTOGRAM, KEYS, SUMS
 from optimizer.allocation import Allocation, canary, whole
 from optimizer.decision import FINAL, Decision, Event, State, amend
-from optimizer.evidence import DecisionId, Impact, ProposalId, RampPlan
+from optimizer.evidence import DecisionId, Impact, Proposal, ProposalId, RampPlan
 from optimizer.ports import Intake, Intent, SpoolFile
 from optimizer.storage import SqlLedger
 
@@ -152,6 +152,8 @@ def of(kind: Any, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:  #
         return allocations()
     if kind is RampPlan:
         return ramp_plans()
+    if kind is Proposal:
+        fixed = {"p_value": st.none() | st.floats(0.0, 1.0), **fixed}
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         drawn = {f.name: fixed.get(f.name, of(hints[f.name])) for f in fields(kind)}

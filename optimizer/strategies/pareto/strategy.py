@@ -21,6 +21,7 @@ from optimizer.evidence import (
 )
 from optimizer.statistics import arms, ramp
 from optimizer.statistics.arms import Row
+from optimizer.statistics.multiplicity import given_selected
 from optimizer.statistics.outlook import Z_95, known, predictions
 from optimizer.strategies.pareto.feasible import judged
 from optimizer.strategies.pareto.plan import plans
@@ -121,6 +122,7 @@ class Pareto:
             priority=self.settings.priority,
             exploratory=exploratory,
             planned_hours=plan.hours,
+            p_value=None if exploratory else _p_value(row, self.settings),
         )
 
 
@@ -153,6 +155,23 @@ def _rationale(row: Row, base: Row, plan: ramp.Reach) -> str:
         f"{row.arm} is the cheapest feasible arm of {row.target}: {row.cost_ratio:.3f} of the cost "
         f"of {base.arm} ({row.cost_from}), {quality}; the rollout takes about {plan.hours:.0f} h, "
         f"decided by {plan.metric}"
+    )
+
+
+def _p_value(row: Row, settings: Settings) -> float:
+    """The largest p-value of the claims that rest on traffic of the arm's own.
+
+    A union of nulls: the proposal is false if one of its claims is. Each claim had to pass a bar of
+    its own to be made at all.
+
+    References:
+        Berger (1982). Multiparameter hypothesis testing and acceptance sampling. Technometrics 24.
+    """
+    claims = [(row.p_latency, settings.delta), (row.p_saving, 1.0 - settings.saving_chance)]
+    if row.guards_quality:
+        claims.append((row.p_quality, settings.delta))
+    return max(
+        given_selected(1.0 - chance, bar) for chance, bar in claims if not math.isnan(chance)
     )
 
 

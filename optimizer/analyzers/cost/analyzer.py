@@ -1,42 +1,23 @@
-"""Money: cost per request, spend against budgets, the forecast of the day, cheaper arms.
+"""Money: cost per request, spend against budgets, forecasts of day and month, cheaper arms.
 
 Only known costs are added up. The share of requests without a price is reported beside every sum,
-never filled in. Days are UTC days.
+never filled in, and an arm whose calls have tokens but no cost is named: the price of its model is
+not known. Days and months are those of UTC.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from optimizer.analyzers.cost import budgets
+from optimizer.analyzers.cost.insights import insight
 from optimizer.evidence import Insight, Scene, Severity
-from optimizer.metrics import DAY_S, HOUR_S, at
+from optimizer.metrics import DAY_S, HOUR_S
 from optimizer.statistics import arms
-from optimizer.statistics.arms import Row
-
-NAME: Final = "cost"
-Z_95: Final = 1.959963984540054
-ENOUGH_HOURS: Final = 3
-KEPT: Final = (
-    "cost_usd",
-    "success_cost_usd",
-    "hour_usd",
-    "day_usd",
-    "today_usd",
-    "forecast_usd",
-    "forecast_low_usd",
-    "forecast_high_usd",
-    "unknown_cost_share",
-)
-"""The numbers every insight of this analyzer carries, where they are known."""
-
-BUDGETS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "daily": ("today_usd", "daily_max", "USD since midnight UTC"),
-    "hourly": ("hour_usd", "hourly_max", "USD in the newest hour"),
-    "per request": ("cost_usd", "request_max", "USD a request in the last day"),
-}
+from optimizer.statistics.spending import day_of, month_of
+from optimizer.statistics.weeks import history_of, weeks_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +47,19 @@ class Cost:
     def __call__(self, scene: Scene) -> tuple[Insight, ...]:
         """The insights, most severe first, then by target and kind."""
         table = self.table(scene)
+        per_arm = _last_day(scene, table)
         found = [
             *self._unknown(table),
-            *self._budgets(table),
-            *self._forecast(table),
+            *self._unknown_models(scene, table, per_arm),
+            *budgets.alerts(
+                table,
+                warning=self.warning,
+                critical=self.critical,
+                min_requests=self.min_requests,
+            ),
+            *budgets.forecasts(table),
             *self._spikes(table),
-            *self._cheaper(scene, table),
+            *self._cheaper(table, per_arm),
             *self._failed(table),
         ]
         rank = list(Severity)
@@ -83,12 +71,13 @@ class Cost:
         """One row for each target with traffic in the last day.
 
         Columns: those of :func:`optimizer.statistics.arms.measured` over the last day, all arms;
-        spend in USD of the newest hour, the last 24 h and today (UTC), the forecast of today with
-        its 95 % interval, the budgets (inf = none), and for the hourly cost of a request and the
-        hourly spend the newest value, trailing reference, z-score and hours it rests on.
+        spend in USD of the newest hour, the last 24 h, today and this month (UTC), the forecasts of
+        day and month with their 95 % intervals, the budgets (inf = none), and for the hourly cost
+        of a request and the hourly spend the newest value, trailing reference, z-score and hours
+        it rests on.
         """
         now_s = int(scene.now.timestamp()) // HOUR_S * HOUR_S
-        limits = _limits(scene)
+        limits = budgets.limits_of(scene)
         recent = arms.within(scene.hours, start_s=now_s - self.days * DAY_S, end_s=now_s)
         recent = recent[recent["target"].isin(limits["target"])]
         day = arms.within(recent, start_s=now_s - DAY_S, end_s=now_s)
@@ -96,7 +85,9 @@ class Cost:
             limits, on="target", how="left"
         )
         hourly = arms.measured(arms.pooled(recent, ("target", "window_start_s"), latency=False))
-        table = _with_spend(table, hourly, now_s)
+        table = day_of(table, hourly, now_s)
+        weeks = weeks_of(history_of(scene), end_s=now_s, columns=("cost_nusd",))
+        table = table.merge(month_of(weeks, scene.now), on="target", how="left")
         in_force = dict(zip(limits["target"], limits["in_force"], strict=True))
         served = recent[recent["arm"] == recent["target"].map(in_force)]
         of_arm = arms.measured(arms.pooled(served, ("target", "window_start_s"), latency=False))
@@ -127,7 +118,7 @@ class Cost:
         few = table[(table["n_cost"] > 0) & (table["n_cost"] < self.min_requests)]
         return [
             *(
-                _insight(
+                insight(
                     row,
                     "unknown_cost",
                     Severity.WARNING,
@@ -140,7 +131,7 @@ class Cost:
                 for row in arms.rows(rows)
             ),
             *(
-                _insight(
+                insight(
                     row,
                     "insufficient_data",
                     Severity.INFO,
@@ -154,51 +145,36 @@ class Cost:
             ),
         ]
 
-    def _budgets(self, table: pd.DataFrame) -> Sequence[Insight]:
-        found = []
-        for name, (column, limit, unit) in BUDGETS.items():
-            used = table[column] / table[limit]
-            if name == "per request":
-                used = used.where(table["n_cost"] >= self.min_requests)
-            near = table.assign(used=used, spent=table[column], allowed=table[limit])
-            found += [
-                _insight(
-                    row,
-                    "budget_alert",
-                    self._severity(row.used),
-                    title=f"{name} budget: {row.spent:.6g} of {row.allowed:g} {unit}, "
-                    f"{row.used:.0%} used",
-                    text="violated" if row.used >= 1 else "near its limit",
-                    value=row.spent,
-                    limit=row.allowed,
-                    caveat=f"requests without a price ({row.unknown_cost_share:.1%}) come on top",
-                )
-                for row in arms.rows(near[near["used"] >= self.warning])
-            ]
-        return found
-
-    def _severity(self, used: float) -> Severity:
-        if used >= 1:
-            return Severity.CRITICAL
-        return Severity.ERROR if used >= self.critical else Severity.WARNING
-
-    def _forecast(self, table: pd.DataFrame) -> Sequence[Insight]:
-        over = (table["forecast_usd"] > table["daily_max"]) & (
-            table["today_usd"] <= table["daily_max"]
-        )
+    def _unknown_models(
+        self, scene: Scene, table: pd.DataFrame, per_arm: pd.DataFrame
+    ) -> Sequence[Insight]:
+        """Arms whose calls have tokens and no cost: nobody said what their model costs."""
+        tokens = per_arm.assign(unpriced=per_arm["n_tokens"] - per_arm["n_cost"])
+        rows = tokens[tokens["unpriced"] > self.unknown_max * tokens["n_tokens"]]
+        both = table.merge(rows.add_prefix("other_"), left_on="target", right_on="other_target")
+        configs = {
+            (row.target, row.other_arm): arm.config
+            for row in arms.rows(both)
+            for arm in scene.targets[row.target].arms
+            if arm.name == row.other_arm and arm.price is None
+        }
         return [
-            _insight(
+            insight(
                 row,
-                "budget_forecast",
+                "unknown_model",
                 Severity.WARNING,
-                title=f"today ends at about {row.forecast_usd:.6g} USD, budget {row.daily_max:g}",
-                text=f"{row.today_usd:.6g} USD spent, the rest as in the same hours of the last "
-                f"day; 95 % interval [{row.forecast_low_usd:.6g}, {row.forecast_high_usd:.6g}]",
-                value=row.forecast_usd,
-                limit=row.daily_max,
-                caveat=f"rests on {row.profile_hours} hours; wrong if today is unlike the last day",
+                title=f"the price of {config.model} is not known",
+                text=f"{row.other_unpriced} of {row.other_n_tokens} calls of {row.other_arm} have "
+                f"tokens but no cost; provider {config.provider or 'not named'}",
+                value=row.other_unpriced,
+                limit=0.0,
+                arm=row.other_arm,
+                n=row.other_n_tokens,
+                caveat="calls are priced when they come in: a price added since then counts "
+                "from the next call on",
             )
-            for row in arms.rows(table[over])
+            for row in arms.rows(both)
+            if (config := configs.get((row.target, row.other_arm))) is not None
         ]
 
     def _spikes(self, table: pd.DataFrame) -> Sequence[Insight]:
@@ -218,7 +194,7 @@ class Cost:
                 rise=rise,
             )
             found += [
-                _insight(
+                insight(
                     row,
                     "cost_spike",
                     Severity.CRITICAL if row.rise > 1 else Severity.ERROR,
@@ -234,21 +210,18 @@ class Cost:
             ]
         return found
 
-    def _cheaper(self, scene: Scene, table: pd.DataFrame) -> Sequence[Insight]:
+    def _cheaper(self, table: pd.DataFrame, per_arm: pd.DataFrame) -> Sequence[Insight]:
         """Arms in use that cost less per request than the arm in force."""
-        now_s = int(scene.now.timestamp()) // HOUR_S * HOUR_S
-        day = arms.within(scene.hours, start_s=now_s - DAY_S, end_s=now_s)
-        per_arm = arms.measured(
-            arms.pooled(day[day["target"].isin(table["target"])], ("target", "arm"), latency=False)
-        )
         priced = per_arm[per_arm["n_cost"] >= self.min_requests]
         priced = priced[["target", "arm", "n_cost", "cost_usd"]].add_prefix("other_")
         both = table.merge(priced, left_on="target", right_on="other_target")
         own = both[both["other_arm"] == both["in_force"]].set_index("target")["other_cost_usd"]
         both = both.assign(arm_usd=both["target"].map(own))
-        worth = both["other_cost_usd"] <= (1 - self.cheaper_min) * both["arm_usd"]
+        worth = (both["arm_usd"] > 0) & (
+            both["other_cost_usd"] <= (1 - self.cheaper_min) * both["arm_usd"]
+        )
         return [
-            _insight(
+            insight(
                 row,
                 "optimization_opportunity",
                 Severity.INFO,
@@ -269,7 +242,7 @@ class Cost:
         share = arms.divide(np.asarray(failed, dtype=np.float64), table["n_cost"].to_numpy(float))
         wasting = table.assign(wasted=share)[share > self.failed_max]
         return [
-            _insight(
+            insight(
                 row,
                 "failed_call_cost",
                 Severity.WARNING,
@@ -284,86 +257,9 @@ class Cost:
         ]
 
 
-def _limits(scene: Scene) -> pd.DataFrame:
-    rows = []
-    for name, policy in sorted(scene.policies.items()):
-        if name in scene.targets:
-            budget = policy.budget
-            money = (budget.daily_usd, budget.hourly_usd, budget.per_request_usd)
-            limits = (np.inf if limit is None else limit for limit in money)
-            rows.append((name, scene.baselines.get(name, scene.targets[name].baseline), *limits))
-    columns = ["target", "in_force", "daily_max", "hourly_max", "request_max"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _with_spend(table: pd.DataFrame, hourly: pd.DataFrame, now_s: int) -> pd.DataFrame:
-    """The table with spend so far and the forecast of the UTC day.
-
-    The hours left of today are taken to cost what the same hours cost in the last 24; their
-    uncertainty is the scatter of those 24 hours, hour by hour independent. A target without a whole
-    day of history is forecast at its mean hour.
-    """
-    begin = hourly["window_start_s"]
-    spend = hourly["spend_usd"]
-    midnight = now_s // DAY_S * DAY_S
-    last_day = hourly[begin >= now_s - DAY_S].groupby("target")
-    left = (midnight + DAY_S - now_s) // HOUR_S
-    # Yesterday's hours from this time of day until midnight.
-    same = hourly[(begin >= now_s - DAY_S) & (begin < midnight)]
-    newest = begin.groupby(hourly["target"]).max()
-    newest_spend = spend[begin == hourly["target"].map(newest)].groupby(hourly["target"]).sum()
-    index = table["target"]
-    profile_hours = index.map(last_day["window_start_s"].nunique()).to_numpy(dtype=np.float64)
-    first = index.map(hourly.groupby("target")["window_start_s"].min()).to_numpy(dtype=np.float64)
-    today = index.map(spend[begin >= midnight].groupby(hourly["target"]).sum()).fillna(0.0)
-    mean = index.map(last_day["spend_usd"].sum()).to_numpy(dtype=np.float64) / np.maximum(
-        np.minimum(24.0, (now_s - first) / HOUR_S), 1.0
-    )
-    as_before = index.map(same.groupby("target")["spend_usd"].sum()).fillna(0.0).to_numpy(float)
-    rest = np.where(first <= now_s - DAY_S, as_before, mean * left)
-    scatter = index.map(last_day["spend_usd"].std()).to_numpy(dtype=np.float64)
-    half = np.where(profile_hours >= ENOUGH_HOURS, Z_95 * scatter * np.sqrt(left), np.nan)
-    forecast = today.to_numpy(dtype=np.float64) + rest
-    return table.assign(
-        newest_s=index.map(newest),
-        hour_usd=index.map(newest_spend),
-        day_usd=index.map(last_day["spend_usd"].sum()),
-        today_usd=today,
-        forecast_usd=forecast,
-        forecast_low_usd=np.maximum(today.to_numpy(dtype=np.float64), forecast - half),
-        forecast_high_usd=forecast + half,
-        profile_hours=profile_hours.astype(np.int64),
-    )
-
-
-def _insight(  # noqa: PLR0913 - an insight has this many independent parts
-    row: Row,
-    kind: str,
-    severity: Severity,
-    *,
-    title: str,
-    text: str,
-    caveat: str,
-    metric: str = "cost_usd",
-    value: float,
-    limit: float,
-) -> Insight:
-    numbers = {name: float(getattr(row, name)) for name in KEPT}
-    end = int(row.newest_s) + HOUR_S
-    return Insight(
-        analyzer=NAME,
-        kind=kind,
-        severity=severity,
-        target=row.target,
-        arm=row.in_force,
-        metric=metric,
-        title=title,
-        description=f"{row.target}: {text}",
-        value=float(value),
-        limit=float(limit),
-        n=int(row.n_cost),
-        start=at(end - DAY_S),
-        end=at(end),
-        caveat=caveat,
-        metrics={name: number for name, number in numbers.items() if np.isfinite(number)},
-    )
+def _last_day(scene: Scene, table: pd.DataFrame) -> pd.DataFrame:
+    """Measurements of every arm of the table's targets over the last day."""
+    now_s = int(scene.now.timestamp()) // HOUR_S * HOUR_S
+    day = arms.within(scene.hours, start_s=now_s - DAY_S, end_s=now_s)
+    known = day[day["target"].isin(table["target"])]
+    return arms.measured(arms.pooled(known, ("target", "arm"), latency=False))
