@@ -1,4 +1,4 @@
-"""Print every stated gate with its figure: error, power, coverage, winners, vectors.
+"""Print every stated gate with its figure: error, power, coverage, winners, speed, vectors.
 
     python -m bench gates [--quick] [--data DIR]
 
@@ -28,9 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = [
         ("canary: error, power, promotion, coverage", ("-m", "bench", "canary", *small)),
         ("declaring: first declared winners", ("-m", "bench", "declaring", *small)),
+        ("judging: time of many rollouts", ("-m", "bench", "judging", "--windows", "1")),
     ]
     needing = [
         ("traces: real traffic", ("-m", "bench", "traces", "--data", str(given.data), *small)),
+        ("anomalies: labelled series", ("-m", "bench", "anomalies", "--data", str(given.data))),
         ("vectors: published reference numbers", VECTORS),
     ]
     broken = [title for title, command in parts if not _holds(title, command, given.data)]

@@ -346,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.judging", description=__doc__.splitlines()[0])
     parser.add_argument("--targets", type=int, default=TARGETS, help="rollouts judged at once")
     parser.add_argument("--windows", type=int, nargs="+", default=WINDOWS, help="of evidence")
-    parser.add_argument("--repeats", type=int, default=3, help="runs, of which the best counts")
+    parser.add_argument("--repeats", type=int, default=5, help="runs, of which the best counts")
     parser.add_argument("--write", type=Path, help="file whose judging section is renewed")
     given = parser.parse_args(arguments)
     found = [measure(given.targets, each, repeats=given.repeats) for each in given.windows]
