@@ -130,7 +130,7 @@ def wait_for(done: Callable[[], bool], limit_s: float, told: Callable[[], str]) 
 
 def answers(client: httpx.Client) -> bool:
     try:
-        return client.get("/deployments/name/maintain/maintain").is_success
+        return all(client.get(f"/deployments/name/{name_of(e)}").is_success for e in entries())
     except httpx.HTTPError:
         return False
 
