@@ -73,8 +73,8 @@ REQUESTS: Final = 1_000.0
 """Requests of an arm in a window, mean."""
 SESSION: Final = 6.0
 """Requests of a unit on every other target; on the rest each unit makes one."""
-HARMFUL: Final = 0.02
-"""Share of targets whose canary fails twice as often."""
+HARMFUL: Final = 0.04
+"""Share of targets whose canary fails twice as often, half of them with sessions."""
 PLANNED_HOURS: Final = 30.0
 
 POLICY: Final = Policy(
@@ -179,7 +179,7 @@ def evidence(targets: int, windows: int, *, seed: int = 1) -> pd.DataFrame:
 def _kinds(targets: int) -> IntArray:
     """0: units of one request; 1: sessions; 2 and 3: the same, with a harmful canary."""
     number = np.arange(targets)
-    return number % 2 + 2 * (number % round(1 / HARMFUL) < 2)
+    return number % 2 + 2 * (number % round(2 / HARMFUL) < 2)
 
 
 def _within(kind: IntArray, rng: np.random.Generator) -> IntArray:
@@ -306,7 +306,8 @@ def gate(found: Measured, targets: int) -> tuple[bool, str]:
 def markdown(found: Sequence[Measured], *, targets: int, repeats: int) -> str:
     """The section of the documentation."""
     setting = (
-        f"Made by `python -m bench judging`: {targets:,} targets with one rollout each, in its "
+        f"Made by `python -m bench judging --targets {targets} --repeats {repeats}`: "
+        f"{targets:,} targets with one rollout each, in its "
         f"last stage with a ramp's plan, {len(POLICY.guardrails)} guardrails and a goal, 5 arms a "
         f"target, {REQUESTS:,.0f} requests an arm and window on average; half of the targets have "
         f"sessions of {SESSION:g} requests. A row is one aggregate of a target, arm, slice and "

@@ -10,7 +10,7 @@ from flows.equipped import config_path
 from flows.occasion import occasion, run_name
 from flows.parameters import BacktestParameters
 from optimizer import settings, wiring
-from optimizer.report import backtest_page, backtest_text
+from optimizer.report.backtest import page, text
 from tasks.backtest import read_log, tell_backtest, walk_hours
 from tasks.options import opaque
 
@@ -22,13 +22,14 @@ async def backtest(parameters: BacktestParameters = BacktestParameters()) -> dic
     Its ledger, spool and gateway lie in a temporary directory; the installation's are not touched.
     """
     when = occasion(parameters)
+    page.check_place(parameters.html)
     loaded = settings.load(config_path(parameters.config_file))
     with tempfile.TemporaryDirectory(prefix="llmopt-backtest-") as place:
         equipment = wiring.rehearse(loaded, Path(place))
         try:
             read = read_log(
                 opaque(equipment),
-                when.now,
+                when.as_of,
                 start=parameters.start,
                 end=parameters.end,
                 targets=parameters.targets,
@@ -38,11 +39,10 @@ async def backtest(parameters: BacktestParameters = BacktestParameters()) -> dic
         finally:
             wiring.close(equipment)
     if parameters.html is not None:
-        page = backtest_page.render(found, title="Backtest")
-        parameters.html.write_text(page, encoding="utf-8")
+        page.write(found, parameters.html)
     decided = found.total.decided
     return {
-        "headline": backtest_text.headline(found),
+        "headline": text.headline(found),
         "requests": found.total.spent.requests,
         "decisions": len(found.decisions),
         "spent_usd": found.total.spent.usd,

@@ -7,7 +7,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from flows import prefect_settings
 from optimizer.cli import Entry, group
 from optimizer.cli.failures import FOUND
 from optimizer.cli.invocation import Invocation, current, options
+from optimizer.cli.moments import MOMENT, in_utc
 
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d"])
 _AS_OF = click.option(
-    "--as-of", type=_MOMENT, default=None, help="Moment to look from, UTC.  [default: now]"
+    "--as-of", type=MOMENT, default=None, help="Moment to look from, UTC.  [default: now]"
 )
 _DISPATCH = click.option(
     "--dispatch", is_flag=True, help="Start a run at the Prefect server instead of running here."
@@ -36,11 +36,6 @@ ENTRIES = (
         name="guard", where="flows.cli:guard", help="Look at what is in flight; hold or roll back."
     ),
     Entry(name="maintain", where="flows.cli:maintain", help="Daily housekeeping."),
-    Entry(
-        name="backtest",
-        where="optimizer.cli.backtest:backtest",
-        help="What would have been decided on past logs, and saved; acts on nothing.",
-    ),
 )
 
 
@@ -85,7 +80,7 @@ def run(
     dispatch: bool,
 ) -> None:
     """Run one cycle: pull, aggregate, analyze, decide, and take the steps that are due."""
-    parameters = {"as_of": _utc(as_of), "dry_run": dry_run, "targets": list(targets)}
+    parameters = {"as_of": _text(as_of), "dry_run": dry_run, "targets": list(targets)}
     _run(ctx, "optimize", "manual", parameters, dispatch=dispatch)
 
 
@@ -96,7 +91,7 @@ def run(
 @click.pass_context
 def guard(ctx: click.Context, *, as_of: datetime | None, dispatch: bool) -> None:
     """Look at what is in flight; hold or roll back, never advance."""
-    _run(ctx, "guard", "guard", {"as_of": _utc(as_of)}, dispatch=dispatch)
+    _run(ctx, "guard", "guard", {"as_of": _text(as_of)}, dispatch=dispatch)
 
 
 @click.command()
@@ -108,8 +103,10 @@ def maintain(ctx: click.Context, *, dispatch: bool) -> None:
     _run(ctx, "maintain", "maintain", {}, dispatch=dispatch)
 
 
-def _utc(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.replace(tzinfo=UTC).isoformat()
+def _text(moment: datetime | None) -> str | None:
+    """The moment as a run's parameter: a server takes JSON."""
+    given = in_utc(moment)
+    return None if given is None else given.isoformat()
 
 
 def _run(

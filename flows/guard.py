@@ -6,14 +6,13 @@ from prefect import flow
 
 from flows.dispatch import step_each
 from flows.equipped import equipment as open_equipment
+from flows.experimenting import experiment
 from flows.observing import observe
 from flows.occasion import occasion, run_name
 from flows.parameters import GuardParameters
 from flows.reconciling import reconcile
-from optimizer.loop.experiments import are_any
 from tasks import report
 from tasks.act import judge_in_flight
-from tasks.experiment import run_experiments
 from tasks.options import opaque
 
 
@@ -27,11 +26,7 @@ async def guard(parameters: GuardParameters = GuardParameters()) -> dict[str, An
         observed = observe(equipment, when)
         findings = reconcile(equipment, acting, when)
         assessed = judge_in_flight(opaque(equipment), acting, when.as_of, guard_only=True)
-        tried = (
-            run_experiments(opaque(equipment), acting, when.as_of, opaque({}), guard_only=True)
-            if are_any(equipment)
-            else ()
-        )
+        tried = experiment(equipment, acting, when, guard_only=True)
         moved = await step_each(assessed, parameters, when, guard_only=True)
         return record(
             observed=observed, findings=findings, assessed=assessed, tried=tried, moved=moved

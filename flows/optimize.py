@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.dispatch import step_each
 from flows.equipped import equipment as open_equipment
+from flows.experimenting import experiment
 from flows.observing import observe
 from flows.occasion import occasion, run_name
 from flows.parameters import OptimizeParameters
@@ -14,11 +15,10 @@ from optimizer.analyzers.drift import changed_arms
 from optimizer.evidence import Insight, Proposal, Scene
 from optimizer.loop.decide import gather, keep_insights
 from optimizer.loop.equipment import Equipment
-from optimizer.loop.experiments import are_any, with_experiments
+from optimizer.loop.experiments import with_experiments
 from tasks import report
 from tasks.act import judge_in_flight, restart_evidence
 from tasks.decide import decide, run_analyzer, run_strategy
-from tasks.experiment import run_experiments
 from tasks.options import opaque
 
 ACTOR = "optimize"
@@ -40,11 +40,7 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         insights = _insights(equipment, scene)
         keep_insights(equipment, when.as_of, insights)
         changed = changed_arms(insights, equipment.targets)
-        tried = (
-            run_experiments(opaque(equipment), acting, when.as_of, opaque(changed))
-            if are_any(equipment) and not parameters.dry_run
-            else ()
-        )
+        tried = () if parameters.dry_run else experiment(equipment, acting, when, changed=changed)
         scene = with_experiments(equipment, scene)
         proposals = _proposals(equipment, scene, insights)
         decided = decide(

@@ -218,5 +218,5 @@ class BacktestParameters(RunParameters):
     html: Path | None = Field(
         default=None,
         title="Page",
-        description="File on the worker that an HTML page is written to. Empty: none.",
+        description="File on the worker, .html, that a page is written to. Empty: none.",
     )

@@ -15,8 +15,6 @@
 and appended to the decision's event log, each event hashed over its predecessor.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +22,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from optimizer.evidence import DecisionId, Impact, ProposalId, RampPlan
+from optimizer.recorded import chain_hash, check_arrow
 
 
 class State(Enum):
@@ -87,10 +86,6 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
         State.CANCELLED: frozenset(),
     }
 )
-
-
-class IllegalTransitionError(ValueError):
-    """A transition the state machine does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,21 +165,7 @@ class Event:
 
 def event_hash(event: Event) -> str:
     """SHA-256 over the event's content and its predecessor's hash, hex."""
-    body = {
-        "decision_id": event.decision_id,
-        "seq": event.seq,
-        "at": event.at.isoformat(),
-        "kind": event.kind,
-        "from": event.from_state.value,
-        "to": event.to_state.value,
-        "actor": event.actor,
-        "reason": event.reason,
-        "run_id": event.run_id,
-        "evidence": event.evidence,
-        "prev_hash": event.prev_hash,
-    }
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return chain_hash(event)
 
 
 def move(decision: Decision, to: State, now: datetime, **changes: object) -> Decision:
@@ -193,9 +174,7 @@ def move(decision: Decision, to: State, now: datetime, **changes: object) -> Dec
     Raises:
         IllegalTransitionError: the state machine has no such arrow.
     """
-    if to not in TRANSITIONS[decision.state]:
-        msg = f"decision {decision.id}: {decision.state.value} -> {to.value} is not a transition"
-        raise IllegalTransitionError(msg)
+    check_arrow(f"decision {decision.id}", decision.state, to, TRANSITIONS)
     moved = replace(
         decision,
         state=to,

@@ -297,7 +297,6 @@ class Settled:
 
     strategy: str
     target: str
-    exploratory: bool
     expected: Impact
     actual: Impact
     ended_at: datetime

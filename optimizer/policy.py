@@ -285,6 +285,11 @@ class Policy:
             return f"daily impact {abs(daily_saving_usd):.2f} USD above {limit:g} USD/day"
         return None
 
+    def shares(self, *, exploratory: bool) -> tuple[float, ...]:
+        """The canary's share in each stage; the first one of what rests on a prior is capped."""
+        first, *others = (stage.share for stage in self.stages)
+        return (min(first, self.exploration_share) if exploratory else first, *others)
+
     def frozen_at(self, now: datetime) -> Freeze | None:
         """The freeze window that covers ``now``, if any."""
         return next((freeze for freeze in self.freezes if freeze.covers(now)), None)

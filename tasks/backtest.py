@@ -15,8 +15,7 @@ from prefect.artifacts import (
 
 from optimizer.loop import backtest
 from optimizer.loop.equipment import Equipment
-from optimizer.report import backtest_text as text
-from optimizer.report.backtest import Backtest, tell
+from optimizer.report.backtest import Backtest, tell, text
 from tasks.options import EFFECT, PURE
 
 KEY = "backtest"

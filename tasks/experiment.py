@@ -1,12 +1,12 @@
 """The task of experiments: start, watch, split anew, and end what is tried side by side."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from prefect import task
 
 from optimizer.loop import experiments
 from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.trials import Changed
 from tasks.options import EFFECT
 
 
@@ -15,11 +15,11 @@ def run_experiments(
     equipment: Equipment,
     acting: Acting,
     as_of: datetime,
-    changed: Mapping[tuple[str, str], datetime],
+    changed: Changed,
     *,
     guard_only: bool = False,
 ) -> tuple[experiments.Progress, ...]:
-    """Take the due step of every experiment; the guard only takes out what does harm."""
+    """Take the due step of every experiment; the guard only takes traffic back."""
     return experiments.run_all(
         equipment, acting=acting, as_of=as_of, changed=changed, guard_only=guard_only
     )

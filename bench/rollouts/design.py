@@ -17,9 +17,8 @@ class Guardrail:
 
     alpha: its part of the error of a false rollback; sign: +1 where lower is better; share:
     whether it counts events; denominator: what a mean is taken over; measured: the part of the
-    requests that is forecast to count. margin: harm that promotion
-    must exclude, in the metric's unit, or none where promotion does not ask; goal: whether the
-    margin is 0 because the metric must improve.
+    requests that is forecast to count. margin: harm that promotion must exclude, in the metric's
+    unit, 0 where the metric must improve, or none where promotion does not ask.
     """
 
     name: str

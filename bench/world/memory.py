@@ -101,16 +101,8 @@ class MemoryLeases:
             ConflictError: it is another target's, was given back, or somebody got a newer one.
         """
         if lease is not None:
-            current = self.held.get(target)
-            if (
-                lease.target != target
-                or current is None
-                or current[:2]
-                != (
-                    lease.holder,
-                    lease.token,
-                )
-            ):
+            owner, token, _ = self.held.get(target, (None, 0, None))
+            if (lease.target, lease.holder, lease.token) != (target, owner, token):
                 raise ConflictError(f"lease {lease.token} on {lease.target} is not current")
 
 
@@ -157,13 +149,19 @@ class MemoryDecisions:
         return self.stored[decision_id]
 
     def find(
-        self, *, states: Sequence[State] | None = None, target: str | None = None
+        self,
+        *,
+        states: Sequence[State] | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
     ) -> Sequence[Decision]:
-        """Decisions, oldest first."""
+        """Decisions, oldest first; ``since`` leaves out those that ended before that moment."""
         return [
             each
             for each in self.stored.values()
-            if (states is None or each.state in states) and target in {None, each.target}
+            if (states is None or each.state in states)
+            and target in {None, each.target}
+            and (since is None or each.ended_at is None or each.ended_at >= since)
         ]
 
     def update(self, decision: Decision, events: Sequence[Event], *, lease: Lease | None) -> None:

@@ -6,30 +6,28 @@ Everything it writes lies in a temporary directory, but for the page that ``--ht
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from optimizer.cli.failures import Refused
 from optimizer.cli.invocation import Invocation, current, now, options
+from optimizer.cli.moments import MOMENT, in_utc
 from optimizer.cli.output import Output
 
 if TYPE_CHECKING:
     from optimizer.loop.backtest.reading import Progress
     from optimizer.report.backtest import Backtest
 
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d"])
-
 
 @click.command()
 @options
 @click.option(
-    "--from", "start", type=_MOMENT, default=None, help="First hour, UTC.  [default: four weeks]"
+    "--from", "start", type=MOMENT, default=None, help="First hour, UTC.  [default: four weeks]"
 )
 @click.option(
-    "--to", "end", type=_MOMENT, default=None, help="End, UTC.  [default: the end of the log]"
+    "--to", "end", type=MOMENT, default=None, help="End, UTC.  [default: the end of the log]"
 )
 @click.option("--target", "targets", multiple=True, help="Only this target; may be repeated.")
 @click.option(
@@ -45,15 +43,13 @@ def backtest(
     html: Path | None,
 ) -> None:
     """Run the past again: what would have been decided each hour, and saved. Acts on nothing."""
-    calling = current(ctx)
-    if html is not None and not html.absolute().parent.is_dir():
-        msg = f"--html: there is no directory {html.absolute().parent}"
-        raise Refused(msg)
-    found = _conducted(calling, _utc(start), _utc(end), targets)
-    if html is not None:
-        from optimizer.report.backtest_page import render
+    from optimizer.report.backtest import page
 
-        html.write_text(render(found, title="Backtest"), encoding="utf-8")
+    calling = current(ctx)
+    page.check_place(html)
+    found = _conducted(calling, in_utc(start), in_utc(end), targets)
+    if html is not None:
+        page.write(found, html)
     _say(calling.output, found, html)
 
 
@@ -102,7 +98,7 @@ def _shown() -> Iterator["Progress"]:
 
 
 def _say(output: Output, found: "Backtest", html: Path | None) -> None:
-    from optimizer.report import backtest_text as text
+    from optimizer.report.backtest import text
 
     if output.as_json:
         output.record(_json(found), "")
@@ -125,7 +121,3 @@ def _json(found: "Backtest") -> dict[str, object]:
     """Everything but the curves."""
     names = [name for name in found.__dataclass_fields__ if name != "curves"]
     return {name: getattr(found, name) for name in names}
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Commands about experiments: list, show, start, pause, resume and stop."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -11,8 +11,10 @@ from optimizer.cli.output import Json
 from optimizer.experiment.life import Experiment, ExperimentId, ExperimentState
 from optimizer.experiment.standing import Standing
 from optimizer.loop import trying
+from optimizer.loop.experiments import OPEN
 from optimizer.loop.trials import standing_of
 
+_ID = click.argument("experiment_id")
 _REASON = click.option("--reason", required=True, help="Why; it is written into the log.")
 _TARGET = click.option("--target", default=None, help="Where several targets have this name.")
 
@@ -58,7 +60,7 @@ def _row(experiment: Experiment) -> dict[str, Json]:
 
 @experiments.command()
 @options
-@click.argument("experiment_id")
+@_ID
 @click.pass_context
 def show(ctx: click.Context, experiment_id: str) -> None:
     """One experiment, where it stands, and its whole log."""
@@ -158,41 +160,46 @@ def start(ctx: click.Context, name: str, target: str | None) -> None:
 @experiments.command()
 @options
 @acts
-@click.argument("experiment_id")
+@_ID
 @_REASON
 @click.pass_context
 def pause(ctx: click.Context, experiment_id: str, reason: str) -> None:
     """Take its traffic back to the baseline for now; its evidence stays."""
-    found = _in(current(ctx), experiment_id, ExperimentState.RUNNING)
-    acting = current(ctx).acting()
-    _say(current(ctx), trying.pause(current(ctx).equipment(), found.id, reason, acting=acting))
+    _act(current(ctx), trying.pause, experiment_id, reason, ExperimentState.RUNNING)
 
 
 @experiments.command()
 @options
 @acts
-@click.argument("experiment_id")
+@_ID
 @click.option("--reason", default="it is resumed", help="Why; it is written into the log.")
 @click.pass_context
 def resume(ctx: click.Context, experiment_id: str, reason: str) -> None:
     """Give a paused experiment its share of the traffic again."""
-    found = _in(current(ctx), experiment_id, ExperimentState.PAUSED)
-    acting = current(ctx).acting()
-    _say(current(ctx), trying.resume(current(ctx).equipment(), found.id, reason, acting=acting))
+    _act(current(ctx), trying.resume, experiment_id, reason, ExperimentState.PAUSED)
 
 
 @experiments.command()
 @options
 @acts
-@click.argument("experiment_id")
+@_ID
 @_REASON
 @click.pass_context
 def stop(ctx: click.Context, experiment_id: str, reason: str) -> None:
     """End it: the traffic goes back to the baseline, and nothing is proposed."""
-    open_ = [state for state in ExperimentState if not state.is_final]
-    found = _in(current(ctx), experiment_id, *open_)
-    acting = current(ctx).acting()
-    _say(current(ctx), trying.stop(current(ctx).equipment(), found.id, reason, acting=acting))
+    _act(current(ctx), trying.stop, experiment_id, reason, *OPEN)
+
+
+def _act(
+    calling: Invocation,
+    act: Callable[..., Experiment],
+    experiment_id: str,
+    reason: str,
+    *states: ExperimentState,
+) -> None:
+    """Do it to the experiment, if it is in one of the states, and say what became of it."""
+    found = _in(calling, experiment_id, *states)
+    _say(calling, act(calling.equipment(), found.id, reason, acting=calling.acting()))
 
 
 def _in(calling: Invocation, experiment_id: str, *states: ExperimentState) -> Experiment:

@@ -46,6 +46,11 @@ OWN = (
         where="optimizer.cli.quarantine:quarantine",
         help="List rows that were set aside, and try them again.",
     ),
+    Entry(
+        name="backtest",
+        where="optimizer.cli.backtest:backtest",
+        help="What would have been decided on past logs, and saved; acts on nothing.",
+    ),
     Entry(name="evidence", where="optimizer.cli.evidence:evidence", help="Show what was judged."),
     Entry(name="audit", where="optimizer.cli.audit:audit", help="Check and show the record."),
     Entry(

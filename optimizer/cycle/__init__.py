@@ -9,13 +9,14 @@ hour, so that every refusal can be listed and counted all the same.
 """
 
 from optimizer.cycle.arbitrate import Plan, decide
-from optimizer.cycle.case import Case, Fate, Rule, Ruling
+from optimizer.cycle.case import STARTS, Case, Fate, Rule, Ruling
 from optimizer.cycle.discoveries import Discoveries, recalled
 from optimizer.cycle.facts import facts_of
 from optimizer.cycle.policies import together
 from optimizer.cycle.start import decision_id, events_for
 
 __all__ = [
+    "STARTS",
     "Case",
     "Discoveries",
     "Fate",

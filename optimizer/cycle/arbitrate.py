@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from optimizer.cycle.autonomy import TrackRecord, track_records
+from optimizer.cycle.autonomy import track_records
 from optimizer.cycle.blast_radius import in_flight, limited_together, risk_of, total
-from optimizer.cycle.case import AT_REST, Case, Fate, Peak, Risk, Ruling
+from optimizer.cycle.case import AT_REST, STARTS, Case, Fate, Risk, Ruling
 from optimizer.cycle.discoveries import Discoveries, is_tested
 from optimizer.cycle.explored import logged
 from optimizer.cycle.headroom import peaks
@@ -38,17 +38,6 @@ class Plan:
     discoveries: Discoveries | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What all cases of the hour read."""
-
-    rates: Mapping[str, float]
-    records: Mapping[str, TrackRecord]
-    peaks: Mapping[str, Peak]
-    rulings: Mapping[ProposalId, Ruling] | None
-    undiscovered: Mapping[ProposalId, str] = field(default_factory=dict)
-
-
 def decide(
     scene: Scene,
     proposals: Sequence[Proposal],
@@ -71,40 +60,41 @@ def decide(
         rulings: of the policy points, None = there are none; a proposal that is not in it is held.
         discoveries: what earlier hours have tested and found, None = they are not counted.
     """
-    named = {proposal.target for proposal in proposals}
-    others = limited_together(policy.blast_radius for policy in scene.policies.values())
-    hours = known_hours(scene, named | set(scene.in_flight) if others else named)
-    rates = arms.requests_per_hour(hours, now_s=int(scene.now.timestamp()))
-    flying = in_flight(scene, hours, rates) if others else AT_REST
-    known = _Known(
-        rates=rates,
-        records=track_records(scene.settled),
-        peaks=peaks(hours[hours["target"].isin(_rate_limited(scene, named))]),
-        rulings=rulings,
-    )
-    thresholds, measured = latency_thresholds_ms(scene, hours), measured_shares(scene, hours)
     ranked = sorted(proposals, key=_rank)
+    barred = {each.id: why for each in ranked if (why := gate(scene, each)) is not None}
+    named = {proposal.target for proposal in proposals}
+    together = limited_together(policy.blast_radius for policy in scene.policies.values())
+    hours = known_hours(scene, named | set(scene.in_flight) if together else named)
+    rates = arms.requests_per_hour(hours, now_s=int(scene.now.timestamp()))
+    flying = in_flight(scene, hours, rates) if together else AT_REST
+    cases = _cases(
+        scene, [each for each in ranked if each.id not in barred], hours, rates, flying, rulings
+    )
     if discoveries is not None:
-        asked = _to_be_tested(scene, ranked, known, flying)
-        undiscovered, discoveries = discoveries.test(scene, asked)
-        known = replace(known, undiscovered=undiscovered)
+        undiscovered, discoveries = discoveries.test(scene, _to_be_tested(cases))
+        cases = {
+            name: replace(case, undiscovered=undiscovered.get(name)) for name, case in cases.items()
+        }
+    thresholds, measured = latency_thresholds_ms(scene, hours), measured_shares(scene, hours)
     decisions: dict[str, Decision] = {}
     outcomes: list[tuple[Proposal, str, str]] = []
     for proposal in ranked:
         taken = decisions.get(proposal.target)
-        fate, reason = (
-            (Fate.OUTRANKED, f"decision {taken.id} for {taken.candidate} was taken first")
-            if taken is not None
-            else gate(scene, proposal) or validate(_case(scene, proposal, known, flying))
-        )
-        if fate in {Fate.ACCEPTED, Fate.AWAITING_APPROVAL}:
+        if taken is not None:
+            fate = Fate.OUTRANKED
+            reason = f"decision {taken.id} for {taken.candidate} was taken first"
+        elif proposal.id in barred:
+            fate, reason = barred[proposal.id]
+        else:
+            fate, reason = validate(replace(cases[proposal.id], risk_in_flight=flying))
+        if fate in STARTS:
             decision = replace(
                 start(scene, proposal, config_hash=config_hash, actor=actor),
                 latency_threshold_ms=thresholds.get(proposal.target),
                 plan=ramp_plan(scene, proposal, rates, measured),
                 reason=reason,
             )
-            flying = total((flying, risk_of(scene, proposal, rates.get(proposal.target))))
+            flying = total((flying, cases[proposal.id].risk))
             if fate is Fate.AWAITING_APPROVAL:
                 decision = move(
                     decision,
@@ -122,21 +112,54 @@ def decide(
     )
 
 
-def _to_be_tested(
-    scene: Scene, ranked: Sequence[Proposal], known: _Known, flying: Risk
-) -> list[Proposal]:
+def _cases(  # noqa: PLR0917 - a case rests on this many things
+    scene: Scene,
+    proposals: Sequence[Proposal],
+    hours: pd.DataFrame,
+    rates: Mapping[str, float],
+    flying: Risk,
+    rulings: Mapping[ProposalId, Ruling] | None,
+) -> dict[ProposalId, Case]:
+    """What validation reads of each proposal when the hour begins, in their order."""
+    records = track_records(scene.settled)
+    limited = _rate_limited(scene, {proposal.target for proposal in proposals})
+    busiest = peaks(hours[hours["target"].isin(limited)])
+    found: dict[ProposalId, Case] = {}
+    for proposal in proposals:
+        name, target = proposal.target, scene.targets[proposal.target]
+        rate = rates.get(name)
+        found[proposal.id] = Case(
+            proposal=proposal,
+            policy=scene.policies[name],
+            now=scene.now,
+            requests_per_hour=rate,
+            changes=scene.changes.get(name, ()),
+            spent_usd=scene.exploration_spent_usd.get(name, 0.0),
+            predicted={e.metric: (e.canary, e.control) for e in proposal.estimates},
+            record=records.get(proposal.strategy),
+            needs=target.needs,
+            offers=target.arm(proposal.candidate).offers,
+            peak=busiest.get(name),
+            risk=risk_of(scene, proposal, rate),
+            risk_in_flight=flying,
+            ruling=Ruling() if rulings is None else rulings.get(proposal.id, NOBODY),
+            logged=logged(scene, proposal),
+        )
+    return found
+
+
+def _to_be_tested(cases: Mapping[ProposalId, Case]) -> list[Proposal]:
     """Proposals that rest on a test and that nothing else is against, when the hour begins."""
     asked: list[Proposal] = []
     taken: set[str] = set()
-    for proposal in ranked:
-        if proposal.target in taken or gate(scene, proposal) is not None:
+    for case in cases.values():
+        proposal = case.proposal
+        if proposal.target in taken or validate(case)[0] not in STARTS:
             continue
-        fate, _ = validate(_case(scene, proposal, known, flying))
-        if fate in {Fate.ACCEPTED, Fate.AWAITING_APPROVAL}:
-            if is_tested(proposal):
-                asked.append(proposal)
-            else:
-                taken.add(proposal.target)
+        if is_tested(proposal):
+            asked.append(proposal)
+        else:
+            taken.add(proposal.target)
     return asked
 
 
@@ -190,31 +213,3 @@ def _invalid(scene: Scene, proposal: Proposal) -> str | None:
     if candidate == scene.baselines.get(name, target.baseline):
         return f"arm {candidate} already is the baseline of {name}"
     return None
-
-
-def _case(
-    scene: Scene,
-    proposal: Proposal,
-    known: _Known,
-    flying: Risk,
-) -> Case:
-    name, target = proposal.target, scene.targets[proposal.target]
-    rate = known.rates.get(name)
-    return Case(
-        proposal=proposal,
-        policy=scene.policies[proposal.target],
-        now=scene.now,
-        requests_per_hour=rate,
-        changes=scene.changes.get(proposal.target, ()),
-        spent_usd=scene.exploration_spent_usd.get(proposal.target, 0.0),
-        predicted={e.metric: (e.canary, e.control) for e in proposal.estimates},
-        record=known.records.get(proposal.strategy),
-        needs=target.needs,
-        offers=target.arm(proposal.candidate).offers,
-        peak=known.peaks.get(name),
-        risk=risk_of(scene, proposal, rate),
-        risk_in_flight=flying,
-        ruling=Ruling() if known.rulings is None else known.rulings.get(proposal.id, NOBODY),
-        logged=logged(scene, proposal),
-        undiscovered=known.undiscovered.get(proposal.id),
-    )

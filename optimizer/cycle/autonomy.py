@@ -56,7 +56,9 @@ class TrackRecord:
 def track_records(settled: Sequence[Settled]) -> Mapping[str, TrackRecord]:
     """The record of each strategy, from its newest promotions; oldest first in ``settled``.
 
-    A decision without both a promise and a measurement, each with limits, says nothing.
+    A decision without both a promise and a measurement, each with limits, says nothing: one that is
+    measured on a split that is not the planned one has no limits. An arm that was tried on a prior
+    counts like any other, by what the prior gave limits to.
 
     Examples:
         >>> track_records([])
@@ -69,11 +71,14 @@ def track_records(settled: Sequence[Settled]) -> Mapping[str, TrackRecord]:
 
 
 def _record(strategy: str, rows: Sequence[Settled]) -> TrackRecord:
-    pairs = np.asarray([(*_saving(row), *_quality(row)) for row in rows]).reshape(len(rows), 2, 4)
-    found = deviates(*np.moveaxis(pairs, 2, 0))
-    known = ~np.isnan(found).all(axis=1)
-    count, misses = int(known.sum()), int(missed(found)[known].sum()) if known.any() else 0
-    gaps = pairs[:, 0, 2] - pairs[:, 0, 0]
+    # Shape (decisions, metrics, 2): saving in percent and quality, each with its half width.
+    expected, actual = (
+        np.asarray([_with_halves(side) for side in sides])
+        for sides in ([row.expected for row in rows], [row.actual for row in rows])
+    )
+    found = deviates(expected[..., 0], expected[..., 1], actual[..., 0], actual[..., 1])
+    count, misses = int((~np.isnan(found)).any(axis=1).sum()), int(missed(found).sum())
+    gaps = actual[:, 0, 0] - expected[:, 0, 0]
     gaps = gaps[np.isfinite(gaps)]
     return TrackRecord(
         strategy=strategy,
@@ -84,24 +89,10 @@ def _record(strategy: str, rows: Sequence[Settled]) -> TrackRecord:
     )
 
 
-def _saving(row: Settled) -> tuple[float, ...]:
-    """Expected saving with its half width, and the realised one with its own, percent."""
-    return (*_cost(row.expected), *_cost(row.actual))
-
-
-def _cost(impact: Impact) -> tuple[float, float]:
-    limits = (impact.cost_reduction_lower_pct, impact.cost_reduction_upper_pct)
-    return _centre(impact.cost_reduction_pct, *limits)
-
-
-def _quality(row: Settled) -> tuple[float, ...]:
-    """The same for quality, in its own unit."""
-    return (*_level(row.expected), *_level(row.actual))
-
-
-def _level(impact: Impact) -> tuple[float, float]:
-    limits = (impact.quality_delta_lower, impact.quality_delta_upper)
-    return _centre(impact.quality_delta, *limits)
+def _with_halves(impact: Impact) -> tuple[tuple[float, float], ...]:
+    saving = (impact.cost_reduction_lower_pct, impact.cost_reduction_upper_pct)
+    quality = (impact.quality_delta_lower, impact.quality_delta_upper)
+    return _centre(impact.cost_reduction_pct, *saving), _centre(impact.quality_delta, *quality)
 
 
 def _centre(value: float | None, low: float | None, high: float | None) -> tuple[float, float]:

@@ -10,10 +10,9 @@ import pandas as pd
 
 from optimizer.cycle.case import AT_REST, Case, Risk
 from optimizer.evidence import Proposal, Scene
-from optimizer.metrics import DAY_S, HOUR_S
 from optimizer.policy import BlastRadius, Policy
+from optimizer.statistics.seasonal import DAY_HOURS
 
-HOURS = DAY_S // HOUR_S
 LARGEST_SHARE = 0.5
 """Of any canary, where its own stages are not known: its control needs as much."""
 
@@ -22,10 +21,7 @@ def largest_share(policy: Policy | None, *, exploratory: bool) -> float:
     """The largest share of traffic that a canary is given before it is proven."""
     if policy is None:
         return LARGEST_SHARE
-    shares = [stage.share for stage in policy.stages]
-    if exploratory:
-        shares[0] = min(shares[0], policy.exploration_share)
-    return max(shares)
+    return max(policy.shares(exploratory=exploratory))
 
 
 def risk(share: float, requests_per_hour: float | None, cost_usd: float | None) -> Risk:
@@ -37,7 +33,7 @@ def risk(share: float, requests_per_hour: float | None, cost_usd: float | None) 
     """
     if requests_per_hour is None:
         return Risk(daily_requests=None, daily_usd=None)
-    requests = HOURS * requests_per_hour * share
+    requests = DAY_HOURS * requests_per_hour * share
     if cost_usd is None or not math.isfinite(cost_usd):
         return Risk(daily_requests=requests, daily_usd=None)
     return Risk(daily_requests=requests, daily_usd=requests * cost_usd)

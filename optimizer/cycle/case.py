@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 from optimizer.cycle.autonomy import TrackRecord
 from optimizer.evidence import Proposal
@@ -28,6 +29,10 @@ class Fate(Enum):
     POLICY = "policy"
     POLICY_UNAVAILABLE = "policy_unavailable"
     MULTIPLICITY = "multiplicity"
+
+
+STARTS: Final = frozenset({Fate.ACCEPTED, Fate.AWAITING_APPROVAL})
+"""Fates of proposals that become a decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

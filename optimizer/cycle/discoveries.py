@@ -149,7 +149,7 @@ def recalled(kept: Mapping[str, Any] | None, *, alpha: float, now: datetime) -> 
             sharing=restore(kept["sharing"]),
             tested={name: datetime.fromisoformat(at) for name, at in kept["tested"].items()},
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return fresh
 
 

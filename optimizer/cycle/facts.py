@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from optimizer.cycle.arbitrate import gate, known_hours
-from optimizer.cycle.blast_radius import HOURS, largest_share, risk_of
+from optimizer.cycle.blast_radius import largest_share, risk_of
 from optimizer.evidence import Proposal, ProposalId, Scene
 from optimizer.policy import EXPECTED, PREDICTED, Fact, Facts
 from optimizer.statistics import arms
+from optimizer.statistics.seasonal import DAY_HOURS
 from optimizer.targets import Arm
 
 
@@ -27,7 +28,7 @@ def _facts(scene: Scene, proposal: Proposal, requests_per_hour: float | None) ->
     in_force = scene.baselines.get(proposal.target, target.baseline)
     predicted = {each.metric: each.canary for each in proposal.estimates}
     today = {each.metric: each.control for each in proposal.estimates}
-    requests = None if requests_per_hour is None else HOURS * requests_per_hour
+    requests = None if requests_per_hour is None else DAY_HOURS * requests_per_hour
     risk = risk_of(scene, proposal, requests_per_hour)
     found: dict[str, Fact] = {
         "now": scene.now,

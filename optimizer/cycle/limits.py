@@ -1,13 +1,11 @@
 """Rules on what the candidate is predicted to do: safety limits and money."""
 
 from calendar import monthrange
-from typing import Final
 
 from optimizer.cycle.case import Case
 from optimizer.metrics import HOUR_S
 from optimizer.policy import SafetyLimits
-
-DAY_HOURS: Final = 24
+from optimizer.statistics.seasonal import DAY_HOURS
 
 
 def _worse_than(
@@ -70,7 +68,7 @@ def exploration(case: Case) -> str | None:
     if candidate is None or case.requests_per_hour is None:
         return "the cost of exploring is unknown, and the policy sets an exploration budget"
     stage = case.policy.stages[0]
-    share = min(stage.share, case.policy.exploration_share)
+    share, *_ = case.policy.shares(exploratory=True)
     served = max(
         case.requests_per_hour * share * stage.bake_time.total_seconds() / HOUR_S,
         stage.min_requests,

@@ -48,12 +48,9 @@ def ramp_plan(
     rate, policy = rates.get(proposal.target), scene.policies[proposal.target]
     if rate is None or proposal.planned_hours is None:
         return None
-    shares = [stage.share for stage in policy.stages]
-    if proposal.exploratory:
-        shares[0] = min(shares[0], policy.exploration_share)
     return ramp.ramp_plan(
         requests_per_hour=rate,
-        shares=shares,
+        shares=policy.shares(exploratory=proposal.exploratory),
         bake_hours=[stage.bake_time.total_seconds() / HOUR_S for stage in policy.stages],
         min_requests=[stage.min_requests for stage in policy.stages],
         planned_hours=proposal.planned_hours,

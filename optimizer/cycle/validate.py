@@ -1,4 +1,7 @@
-"""Validate: the levels of rules, in their order; the first that is violated decides."""
+"""Validate: the levels of rules, in their order; the first that is violated decides.
+
+Told to operators in ``docs/policies.md``, in the same order.
+"""
 
 from optimizer.cycle.blast_radius import refused, too_wide
 from optimizer.cycle.capabilities import capable, retired, retiring

@@ -39,12 +39,11 @@ class PastSums:
     connection: duckdb.DuckDBPyConnection
 
     def propensities(self) -> pd.DataFrame:
-        """By target and arm: calls, those with a propensity, sum of 1/p and of its square."""
+        """By target, arm and hash bucket: calls, those with a propensity, and sum of 1/p."""
         return self.connection.execute(
-            "SELECT target, arm, count(*) AS n, count(propensity) AS known, "
-            "coalesce(sum(1.0 / propensity), 0.0) AS weight, "
-            "coalesce(sum(1.0 / propensity / propensity), 0.0) AS squares "
-            "FROM rows GROUP BY target, arm ORDER BY target, arm"
+            "SELECT target, arm, cluster, count(*) AS n, count(propensity) AS known, "
+            "coalesce(sum(1.0 / propensity), 0.0) AS weight "
+            "FROM rows GROUP BY ALL ORDER BY target, arm, cluster"
         ).df()
 
     def weigh(self, targets: list[str]) -> None:

@@ -27,6 +27,7 @@ from optimizer.allocation import Allocation
 from optimizer.allocation import experiment as side_by_side
 from optimizer.evidence import Estimate
 from optimizer.experiment.design import Design
+from optimizer.recorded import check_arrow
 
 ExperimentId = NewType("ExperimentId", str)
 
@@ -63,10 +64,6 @@ TRANSITIONS: Mapping[ExperimentState, frozenset[ExperimentState]] = MappingProxy
         ExperimentState.CANCELLED: frozenset(),
     }
 )
-
-
-class IllegalStepError(ValueError):
-    """A transition the state machine does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,25 +159,6 @@ class Entry:
     hash: str = ""
 
 
-def entry_hash(entry: Entry) -> str:
-    """SHA-256 over the entry's content and its predecessor's hash, hex."""
-    body = {
-        "experiment_id": entry.experiment_id,
-        "seq": entry.seq,
-        "at": entry.at.isoformat(),
-        "kind": entry.kind,
-        "from": entry.from_state.value,
-        "to": entry.to_state.value,
-        "actor": entry.actor,
-        "reason": entry.reason,
-        "run_id": entry.run_id,
-        "evidence": entry.evidence,
-        "prev_hash": entry.prev_hash,
-    }
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def draft(design: Design, now: datetime, *, actor: str, turn: int = 1) -> Experiment:
     """The experiment of a design before it starts; its id is that of design and turn.
 
@@ -217,11 +195,9 @@ def move(
     """The experiment in its next state, with ``version`` one higher and ``changes`` applied.
 
     Raises:
-        IllegalStepError: the state machine has no such arrow.
+        IllegalTransitionError: the state machine has no such arrow.
     """
-    if to not in TRANSITIONS[experiment.state]:
-        msg = f"experiment {experiment.id}: {experiment.state.value} -> {to.value} is no transition"
-        raise IllegalStepError(msg)
+    check_arrow(f"experiment {experiment.id}", experiment.state, to, TRANSITIONS)
     moved = replace(
         experiment,
         state=to,

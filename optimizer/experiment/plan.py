@@ -65,7 +65,7 @@ def plan(experiment: Experiment, met: Circumstances) -> Step | None:
         return None if met.guard_only else _start(experiment, met)
     if met.departed:
         return end(experiment, ExperimentState.CANCELLED, met.departed, severity="warning")
-    if met.harmed and experiment.state is ExperimentState.RUNNING:
+    if met.harmed:
         return _drop(experiment, met)
     if met.guard_only:
         return _rest(experiment, met)
@@ -235,5 +235,6 @@ def _shift(experiment: Experiment, met: Circumstances) -> Step | None:
     moved = max(abs(new - old) for new, old in zip(standing.shares, experiment.shares, strict=True))
     if moved <= STEP:
         return None
-    after = amend(experiment, shares=standing.shares)
+    # A leader that the evidence names no more goes with its shares.
+    after = amend(experiment, shares=standing.shares, leader=standing.leader)
     return Step(after=after, kind="change", reason=f"shares move by up to {moved:.2f}")

@@ -142,8 +142,8 @@ class OpaPoint:
         """
         try:
             answer = json.loads(body)
-        except ValueError:
-            raise UnavailableError("answered what is no JSON") from None
+        except (ValueError, RecursionError):  # the latter where it is nested without end
+            raise UnavailableError("answered what is no JSON that can be read") from None
         if not isinstance(answer, dict):
             raise UnavailableError("answered no object")
         if "result" not in answer:

@@ -143,7 +143,9 @@ def fieller(
     c2 = deviate**2
     base = control.value**2 - c2 * control.variance
     cross = canary.value * control.value
-    root = np.sqrt(np.maximum(cross**2 - base * (canary.value**2 - c2 * canary.variance), 0.0))
+    # The deviate of a few clusters is so wide that its square overflows on its way to unknown.
+    with np.errstate(over="ignore"):
+        root = np.sqrt(np.maximum(cross**2 - base * (canary.value**2 - c2 * canary.variance), 0.0))
     known = (base > 0) & ~near_zero(control)
     scale = np.where(known, base, np.nan)
     return (cross - root) / scale, (cross + root) / scale

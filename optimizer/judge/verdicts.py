@@ -33,7 +33,7 @@ from optimizer.judge.wording import stale, subject
 from optimizer.metrics import METRICS
 
 CASES_AT_ONCE: Final = 2_500
-"""Cases whose rows are held in memory at once, with a hundred bytes a window each."""
+"""Cases whose rows are held at once: some 300 bytes a case and window beside the grains."""
 
 _URGENT: Final = "every guardrail holds, and an urgent change needs no gain"
 

@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from optimizer.cycle import (
+    STARTS,
     Discoveries,
     Fate,
     Plan,
@@ -25,13 +27,12 @@ from optimizer.metrics import DAY_S, HOUR_S, floor_s
 
 LONGEST_MEMORY = timedelta(days=400)
 TRACK_MEMORY = timedelta(days=180)
-"""How long what a promotion did counts for or against its strategy."""
+"""How long what a promotion did counts for or against its strategy; no decision is read longer."""
 HISTORY_DAYS = 35
 """Five weeks: four whole ones at any hour, and every month since its first day."""
 HISTORY_ROWS = 2_000_000
 """Rows of a history at most: beyond, fewer weeks are read, and analyzers say how many they had."""
 ALL = "*"
-STARTED = frozenset({Fate.ACCEPTED.value, Fate.AWAITING_APPROVAL.value})
 
 
 def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -> Scene:
@@ -46,7 +47,7 @@ def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -
     hours = ledger.aggregates.load(
         HOUR_S, start_s=end_s - equipment.baseline_days * DAY_S, end_s=end_s
     )
-    decisions = ledger.decisions.find()
+    decisions = ledger.decisions.find(since=as_of - TRACK_MEMORY)
     pauses = ledger.effects.paused()
     return Scene(
         now=as_of,
@@ -91,7 +92,6 @@ def settled(decisions: Sequence[Decision], as_of: datetime) -> tuple[Settled, ..
         Settled(
             strategy=decision.strategy,
             target=decision.target,
-            exploratory=decision.exploratory,
             expected=decision.expected,
             actual=decision.actual,
             ended_at=decision.ended_at,
@@ -167,11 +167,16 @@ def settle_proposals(
 def _rulings(
     equipment: Equipment, scene: Scene, proposals: Sequence[Proposal]
 ) -> Mapping[ProposalId, Ruling] | None:
-    """What the policy points say of each proposal that may start; None where there are none."""
-    if not equipment.policy_points:
+    """What the policy points say of each proposal that may start; None where there are none.
+
+    All are asked at once: the hour waits for the slowest, not for each in turn.
+    """
+    points = equipment.policy_points
+    if not points:
         return None
     asked = facts_of(scene, proposals)
-    return together(asked, [point.rule(asked) for point in equipment.policy_points])
+    with ThreadPoolExecutor(max_workers=len(points)) as pool:
+        return together(asked, list(pool.map(lambda point: point.rule(asked), points)))
 
 
 def _discoveries(equipment: Equipment, scene: Scene) -> Discoveries | None:
@@ -187,7 +192,7 @@ def _known(equipment: Equipment, scene: Scene, plan: Plan) -> Sequence[tuple[Pro
     """What became of each proposal, with what an earlier try of this hour made of it."""
     made = {
         decision.proposal_id: decision
-        for decision in equipment.ledger.decisions.find()
+        for decision in equipment.ledger.decisions.find(since=scene.now)
         if decision.created_at == scene.now
     }
     return [_outcome(made.get(proposal.id), proposal, *rest) for proposal, *rest in plan.outcomes]
@@ -196,7 +201,7 @@ def _known(equipment: Equipment, scene: Scene, plan: Plan) -> Sequence[tuple[Pro
 def _outcome(
     made: Decision | None, proposal: Proposal, fate: str, reason: str
 ) -> tuple[Proposal, str, str]:
-    if made is None or fate in STARTED:
+    if made is None or Fate(fate) in STARTS:
         return proposal, fate, reason
     asked = made.approval_asked_at is not None
     return proposal, (Fate.AWAITING_APPROVAL if asked else Fate.ACCEPTED).value, made.reason

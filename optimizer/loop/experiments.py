@@ -6,7 +6,8 @@ a row whose split reconciling publishes, and the next run sees it in force and g
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -31,7 +32,7 @@ from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.publishing import read_or_none, split_of
 from optimizer.loop.reconcile import bring_about
 from optimizer.loop.tell import Message, tell
-from optimizer.loop.trials import Changed, circumstances, same_question
+from optimizer.loop.trials import Changed, circumstances, same_question, still_counts
 from optimizer.metrics import HOUR_S, at, ceil_s
 from optimizer.ports import Lease
 
@@ -54,9 +55,15 @@ class Progress:
     reason: str
 
 
-def are_any(equipment: Equipment) -> bool:
-    """Whether an experiment is configured, or one that was is not over."""
-    return bool(equipment.experiments or equipment.ledger.experiments.find(states=list(OPEN)))
+def are_any(equipment: Equipment, *, guard_only: bool = False) -> bool:
+    """Whether there is anything to do about experiments: one is configured, or is not over."""
+    asked = bool(equipment.experiments) and not guard_only
+    return asked or bool(_due(equipment, guard_only=guard_only))
+
+
+def _due(equipment: Equipment, *, guard_only: bool) -> Sequence[Experiment]:
+    """Those that a run looks at; a draft holds nothing that the guard could protect."""
+    return equipment.ledger.experiments.find(states=list(TRYING if guard_only else OPEN))
 
 
 def run_all(
@@ -71,7 +78,7 @@ def run_all(
     if not guard_only:
         note_designs(equipment, acting)
     done = []
-    for experiment in equipment.ledger.experiments.find(states=list(OPEN)):
+    for experiment in _due(equipment, guard_only=guard_only):
         try:
             found = tick(
                 equipment,
@@ -92,18 +99,21 @@ def run_all(
 
 def note_designs(equipment: Equipment, acting: Acting) -> None:
     """Make a draft of every configured experiment that there is none of yet."""
-    store = equipment.ledger.experiments
     for design in equipment.experiments:
-        own = rows_of(equipment, design)
-        # One that left the configuration before it began, and came back.
-        gone = bool(own) and own[-1].state.is_final and own[-1].started_at is None
-        if not own or gone:
-            turn = own[-1].turn + 1 if gone else 1
-            new = draft(design, acting.now, actor=acting.actor, turn=turn)
-            store.create(new, [entry_of(new, new, "note", acting, reason="it is configured")])
-        elif own[-1].state is ExperimentState.DRAFT and own[-1].design != design:
-            after = amend(own[-1], design=design)
-            store.update(after, [], lease=None)
+        with suppress(ConflictError):  # another run moved it on; the next one sees how
+            _note_design(equipment, design, acting)
+
+
+def _note_design(equipment: Equipment, design: Design, acting: Acting) -> None:
+    store, own = equipment.ledger.experiments, rows_of(equipment, design)
+    # One that left the configuration before it began, and came back.
+    gone = bool(own) and own[-1].state.is_final and own[-1].started_at is None
+    if not own or gone:
+        turn = own[-1].turn + 1 if gone else 1
+        new = draft(design, acting.now, actor=acting.actor, turn=turn)
+        store.create(new, [entry_of(new, new, "note", acting, reason="it is configured")])
+    elif own[-1].state is ExperimentState.DRAFT and own[-1].design != design:
+        store.update(amend(own[-1], design=design), [], lease=None)
 
 
 def rows_of(equipment: Equipment, design: Design) -> list[Experiment]:
@@ -282,11 +292,19 @@ def _message(experiment: Experiment, reason: str, severity: str) -> Message:
 
 
 def with_experiments(equipment: Equipment, scene: Scene) -> Scene:
-    """The scene with what experiments hold and what they found, as it is now."""
+    """The scene with what experiments hold and what they found, as it is now.
+
+    What one found counts while it is configured, and winner and baseline are what they were.
+    """
     store = equipment.ledger.experiments
     held = {each.target: str(each.id) for each in store.find(states=list(TRYING))}
     ended = store.find(states=[ExperimentState.COMPLETED])
-    found = [winner for each in ended if (winner := _winner(each, since=scene.now - WINNERS_FRESH))]
+    found = [
+        winner
+        for each in ended
+        if (winner := _winner(each, since=scene.now - WINNERS_FRESH))
+        and still_counts(equipment, each)
+    ]
     return replace(
         scene, experiments=held, winners=tuple(sorted(found, key=lambda each: each.ended_at))
     )

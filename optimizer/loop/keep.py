@@ -5,15 +5,15 @@ Decisions, their events and the audit log are kept for good; aggregates and chec
 
 from datetime import datetime, timedelta
 
-from optimizer.decision import event_hash
 from optimizer.engine.spool import DATASETS, QUARANTINE
 from optimizer.evidence import DecisionId
 from optimizer.experiment.life import IN_FLIGHT as TRYING
-from optimizer.experiment.life import ExperimentId, entry_hash
+from optimizer.experiment.life import ExperimentId
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.evaluate import IN_FLIGHT
 from optimizer.loop.observe import roll_days
 from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S, floor_s
+from optimizer.recorded import is_chain
 
 QUARANTINE_DAYS = 30
 ORPHAN_GRACE = timedelta(hours=6)
@@ -116,25 +116,14 @@ def chain_holds(equipment: Equipment, decision_id: DecisionId) -> bool:
     Entries cut off the end are seen by the state the decision has reached without them.
     """
     decisions = equipment.ledger.decisions
-    previous, ends_in = "", None
-    for event in decisions.events(decision_id):
-        if event.prev_hash != previous or event_hash(event) != event.hash:
-            return False
-        previous, ends_in = event.hash, event.to_state
-    return ends_in is decisions.get(decision_id).state
+    return is_chain(decisions.events(decision_id), ends_in=decisions.get(decision_id).state)
 
 
 def broken_experiments(equipment: Equipment) -> list[ExperimentId]:
     """Experiments whose stored log does not hash to what is stored, or ends in another state."""
-    experiments = equipment.ledger.experiments
-    return [each.id for each in experiments.find() if not _log_holds(equipment, each.id)]
-
-
-def _log_holds(equipment: Equipment, experiment_id: ExperimentId) -> bool:
-    experiments = equipment.ledger.experiments
-    previous, ends_in = "", None
-    for entry in experiments.entries(experiment_id):
-        if entry.prev_hash != previous or entry_hash(entry) != entry.hash:
-            return False
-        previous, ends_in = entry.hash, entry.to_state
-    return ends_in is experiments.get(experiment_id).state
+    store = equipment.ledger.experiments
+    return [
+        each.id
+        for each in store.find()
+        if not is_chain(store.entries(each.id), ends_in=store.get(each.id).state)
+    ]

@@ -44,7 +44,7 @@ class _Sight:
     """One target as it is seen: the split written down, the one in force, and who is in flight.
 
     ``baseline`` is the arm that should be in force while nobody is; ``trial`` the experiment that
-    holds the target.
+    holds the target, beside which nobody is ``flying``.
     """
 
     target: str
@@ -177,7 +177,7 @@ def _look(
         written=written,
         found=found,
         problem=problem,
-        flying=flying,
+        flying=flying if trial is None else None,  # beside an experiment a decision only waits
         trial=trial,
     )
 
@@ -278,10 +278,12 @@ def _mend(
     drifted = written is not None and written.same_split(intended)
     adopted = found if drifted and _may_adopt(equipment, sight) else None
     base = intended if adopted is None else adopted
+    # One that holds no traffic yet has no snapshot either: the split is not its own.
+    owner = sight.flying if sight.flying is not None and sight.flying.state.holds_traffic else None
     allocation = replace(
         base,
         generation=1 + max((each.generation for each in (written, found) if each), default=0),
-        decision_id=None if sight.flying is None else sight.flying.id,
+        decision_id=None if owner is None else owner.id,
     )
     if drifted:
         equipment.ledger.runs.audit(
@@ -311,9 +313,9 @@ def _may_adopt(equipment: Equipment, sight: _Sight) -> bool:
     """Whether what was set by hand may stay: nothing in flight, and every arm is configured."""
     found = sight.found
     return (
-        equipment.policies[sight.target].adopt_drift
-        and sight.flying is None
+        sight.flying is None
         and sight.trial is None
+        and equipment.policies[sight.target].adopt_drift
         and found is not None
         and _is_known(equipment, found)
     )

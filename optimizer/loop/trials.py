@@ -1,6 +1,6 @@
 """What an experiment meets: its hours, harm, budget, and what keeps it still. Reads only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -46,7 +46,7 @@ def circumstances(
         return Circumstances(
             now=acting.now,
             harmed={},
-            blocked=_blocked(equipment, experiment),
+            blocked=_blocked(equipment, experiment) or _outranked(equipment, experiment, as_of),
             still=_still(equipment, experiment.target, acting.now),
             guard_only=guard_only,
         )
@@ -54,9 +54,9 @@ def circumstances(
         now=acting.now,
         standing=None if guard_only else standing_of(equipment, experiment, as_of=as_of),
         harmed=_harmed(equipment, experiment, as_of),
-        departed="" if guard_only else _outranked(equipment, experiment.target, as_of),
+        departed="" if guard_only else _outranked(equipment, experiment, as_of),
         still=_still(equipment, experiment.target, acting.now),
-        spent_usd=_spent_usd(equipment, experiment, as_of),
+        spent_usd=_spent_usd(equipment, experiment, acting.now),
         restart=_restart(experiment, changed),
         guard_only=guard_only,
     )
@@ -89,13 +89,24 @@ def departed(equipment: Equipment, experiment: Experiment) -> str:
     target = equipment.targets.get(name)
     if target is None or name not in equipment.policies:
         return f"target {name} left the configuration"
-    if not any(same_question(design, experiment.design) for design in equipment.experiments):
+    if not _is_asked(equipment, experiment):
         return f"{label} left the configuration, or was changed in it"
     known = {arm.name: arm.enabled for arm in target.arms}
     for arm in experiment.design.arms:
         if not known.get(arm, False):
             return f"arm {arm} of {name} was disabled or left the configuration"
     return _unlike(equipment, experiment)
+
+
+def still_counts(equipment: Equipment, experiment: Experiment) -> bool:
+    """Whether what an ended experiment found holds: it is asked still, of unaltered arms."""
+    compared = [arm for arm in (experiment.winner, experiment.baseline) if arm]
+    return _is_asked(equipment, experiment) and not _altered(equipment, experiment, compared)
+
+
+def _is_asked(equipment: Equipment, experiment: Experiment) -> bool:
+    """Whether the experiment is configured as it was."""
+    return any(same_question(design, experiment.design) for design in equipment.experiments)
 
 
 def same_question(one: Design, other: Design) -> bool:
@@ -110,22 +121,26 @@ def _unlike(equipment: Equipment, experiment: Experiment) -> str:
     in_force = equipment.baseline_arm(experiment.target)
     if in_force != experiment.baseline:
         return f"{in_force} is in force now; the experiment began against {experiment.baseline}"
-    today = equipment.arms_of(experiment.target)
-    for arm in experiment.design.arms:
-        if dict(experiment.configs[arm]) != today[arm]:
-            return (
-                f"the configuration of arm {arm} of {experiment.target} changed during the "
-                "experiment, so what was measured says nothing of it"
-            )
+    for arm in _altered(equipment, experiment, experiment.design.arms):
+        return (
+            f"the configuration of arm {arm} of {experiment.target} changed during the "
+            "experiment, so what was measured says nothing of it"
+        )
     return ""
 
 
-def _outranked(equipment: Equipment, target: str, as_of: datetime) -> str:
+def _altered(equipment: Equipment, experiment: Experiment, arms: Sequence[str]) -> list[str]:
+    """Those of the arms that are no longer configured as they were when the experiment began."""
+    today = equipment.arms_of(experiment.target)
+    return [arm for arm in arms if today.get(arm) != dict(experiment.configs.get(arm, {}))]
+
+
+def _outranked(equipment: Equipment, experiment: Experiment, as_of: datetime) -> str:
     """Why the experiment must give way: a safety reason cannot wait for it."""
     recent = equipment.ledger.decisions.proposals(since=as_of - URGENT_MEMORY)
     for proposal, outcome, _ in recent:
         waits = outcome == Fate.TARGET_IN_FLIGHT.value
-        if proposal.target == target and proposal.urgent and waits:
+        if proposal.target == experiment.target and proposal.urgent and waits:
             return (
                 f"it gives way to the urgent change to {proposal.candidate}: {proposal.rationale}"
             )
@@ -175,17 +190,19 @@ def _harmed(equipment: Equipment, experiment: Experiment, as_of: datetime) -> di
     return harmed(experiment, grains, alpha=alpha)
 
 
-def _spent_usd(equipment: Equipment, experiment: Experiment, as_of: datetime) -> float | None:
+def _spent_usd(equipment: Equipment, experiment: Experiment, now: datetime) -> float | None:
     """What the arms beside the baseline cost since midnight UTC; None = unknown.
 
-    Requests of unknown cost count as much as the arm's others on average.
+    The day is that of the clock, by which a rest is counted too: a run that is late after midnight
+    spends none of the new day's budget. Requests of unknown cost count as much as the arm's others
+    on average.
     """
     if experiment.design.daily_budget_usd is None:
         return 0.0
     rows = equipment.ledger.aggregates.load(
         GRAIN_S,
-        start_s=floor_s(as_of, DAY_S),
-        end_s=int(as_of.timestamp()),
+        start_s=floor_s(now, DAY_S),
+        end_s=int(now.timestamp()),
         targets=[experiment.target],
         slices=[SliceName.EXPERIMENT.value],
     )

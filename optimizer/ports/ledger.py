@@ -106,9 +106,13 @@ class DecisionStore(Protocol):
         ...
 
     def find(
-        self, *, states: Sequence[State] | None = None, target: str | None = None
+        self,
+        *,
+        states: Sequence[State] | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
     ) -> Sequence[Decision]:
-        """Decisions, oldest first."""
+        """Decisions, oldest first; ``since`` leaves out those that ended before that moment."""
         ...
 
     def update(self, decision: Decision, events: Sequence[Event], *, lease: Lease | None) -> None:

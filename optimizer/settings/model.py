@@ -88,7 +88,8 @@ class Strategies(Section):
         gt=0,
         le=0.5,
         description="Largest expected share of false ones among the proposals of a week that rest "
-        "on a test of measured traffic, fraction; none: they are not counted together.",
+        "on a test of measured traffic, fraction; none: they are not counted together. Smaller "
+        "asks for more evidence: where an arm gains little, that takes days.",
     )
     thresholds: ThresholdSettings = Field(
         default=ThresholdSettings(), description="When analyzers speak up."

@@ -21,6 +21,8 @@ ALARM: Final = 8.0
 LARGEST_CORRELATION: Final = 0.95
 CLIP: Final = 4.0
 """Scores beyond it count as that much: one wild hour is no run."""
+ROUNDING: Final = 1e-6
+"""How far sums of the same values in another order may lie apart, and more."""
 # Expected overshoot of a normal random walk beyond both boundaries.
 OVERSHOOT: Final = 1.166
 
@@ -46,10 +48,10 @@ def correlation(z: FloatArray) -> FloatArray:
         The lag-1 moment estimate, with scores clipped so that single hours do not decide it.
     """
     clipped = np.clip(z, -CLIP, CLIP)
-    pairs = np.nan_to_num(clipped[:, 1:] * clipped[:, :-1])
+    pairs = _or_zero(clipped[:, 1:] * clipped[:, :-1])
     known = ~np.isnan(z)
     both = (known[:, 1:] & known[:, :-1]).sum(axis=1)
-    power = np.nan_to_num(clipped**2).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    power = _or_zero(clipped**2).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     raw = pairs.sum(axis=1) / np.maximum(both, 1) / np.where(power > 0, power, np.inf)
     return np.asarray(np.clip(raw, 0.0, LARGEST_CORRELATION))
 
@@ -73,8 +75,13 @@ def residuals(z: FloatArray, *, fit: int | None = None) -> FloatArray:
     innovation = np.where(np.isnan(before), z, (z - rho * before) / np.sqrt(1.0 - rho**2))
     step = np.diff(np.clip(innovation[:, :fit], -CLIP, CLIP), axis=1)
     known = (~np.isnan(step)).sum(axis=1)
-    variance = np.nan_to_num(step**2).sum(axis=1) / (2.0 * np.maximum(known, 1))
+    variance = _or_zero(step**2).sum(axis=1) / (2.0 * np.maximum(known, 1))
     return np.asarray(innovation / np.sqrt(np.maximum(variance, 1.0))[:, None])
+
+
+def _or_zero(values: FloatArray) -> FloatArray:
+    """The values, 0 where unknown; ``nan_to_num`` also looks for what is infinite."""
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def cusum(x: FloatArray, *, allowance: float = ALLOWANCE, clip: float = CLIP) -> Runs:
@@ -93,16 +100,31 @@ def cusum(x: FloatArray, *, allowance: float = ALLOWANCE, clip: float = CLIP) ->
         >>> runs.height.tolist(), runs.onset.tolist()
         ([[0.0, 2.5, 5.0, 7.5]], [[0, 1, 1, 1]])
     """
-    gains = np.minimum(x, clip) - allowance
+    gains = _or_zero(np.minimum(x, clip) - allowance)
     height = np.zeros(x.shape)
     onset = np.zeros(x.shape, dtype=np.int64)
     level, began = np.zeros(len(x)), np.zeros(len(x), dtype=np.int64)
     for hour in range(x.shape[1]):
-        gain = np.nan_to_num(gains[:, hour])
+        gain = gains[:, hour]
         began = np.where(level > 0, began, hour)
         level = np.maximum(level + gain, 0.0)
         height[:, hour], onset[:, hour] = level, np.where(level > 0, began, hour)
     return Runs(height=height, onset=onset)
+
+
+def high(x: FloatArray, height: float) -> IntArray:
+    """The series whose upward run now is as high as that, within rounding; in order.
+
+    References:
+        The reflected walk without its recursion: the sum less the smallest it ever was, 0 included.
+
+    Examples:
+        >>> high(np.array([[0.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 0.0]]), 7.5).tolist()
+        [0]
+    """
+    walk = np.cumsum(_or_zero(np.minimum(x, CLIP) - ALLOWANCE), axis=1)
+    now = walk[:, -1] - walk.min(axis=1, initial=0.0)
+    return np.flatnonzero(now >= height - ROUNDING)
 
 
 def hours_to_false_alarm(height: npt.ArrayLike, *, allowance: float = ALLOWANCE) -> FloatArray:

@@ -4,7 +4,7 @@ The laws kept here: multiplying all values by a constant changes no score, hours
 the same scores, and an hour whose slot holds too few values has no score at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,8 @@ NOISE: Final = 0.02
 """Smallest spread of a log: differences of 2 % are never unusual."""
 SHARED: Final = 20.0
 """How many values of its own a slot needs to count as much as the spread of the whole series."""
+FEW: Final = 8
+"""Values up to which neighbours are swapped in all columns at once, by Knuth's odd-even rounds."""
 
 DAY_HOURS: Final = 24
 WEEK_HOURS: Final = 168
@@ -91,30 +93,30 @@ def seasonal(
     """
     # Hours lie along the first axis here: a slot is then a few contiguous rows.
     values = np.ascontiguousarray(np.asarray(log, dtype=np.float64).T)
-    centre = np.full(values.shape, np.nan)
-    own = np.full(values.shape, np.nan)
-    count = np.zeros(values.shape, dtype=np.int64)
+    usual = [np.full(values.shape, np.nan), np.full(values.shape, np.nan), np.zeros(values.shape)]
     for members, columns in _slots(hour_of_week(start_s), enough):
-        series = np.flatnonzero(np.isnan(centre[columns]).any(axis=0))
+        waiting = np.isnan(usual[0][columns])
+        series = np.flatnonzero(waiting.any(axis=0))
         if not series.size:
             continue
-        block = values[members]
-        middle, deviation, held = _median_and_mad(
-            block if series.size == block.shape[1] else block[:, series]
-        )
-        for column in columns:
-            fresh = np.isnan(centre[column, series]) & (held >= enough)
-            owner = series[fresh]
-            centre[column, owner] = middle[fresh]
-            own[column, owner], count[column, owner] = deviation[fresh], held[fresh]
-    away = values - centre
-    whole = _spread_of_all(away, count)
+        every = series.size == values.shape[1]
+        found = _median_and_mad(values[members] if every else values[np.ix_(members, series)])
+        fresh = (waiting if every else waiting[:, series]) & (found[2] >= enough)
+        for column, new in zip(columns, fresh, strict=True):
+            at_once = every and new.all()
+            for whole, part in zip(usual, found, strict=True):
+                if at_once:
+                    whole[column] = part
+                else:
+                    whole[column, series[new]] = part[new]
+    certain = _certain(values, usual[2])
+    centre, own, count = (np.ascontiguousarray(part.T) for part in usual)
+    away = np.asarray(log, dtype=np.float64) - centre
+    whole = _spread_of_all(away, certain)[:, None]
     moderated = np.sqrt((count * own**2 + SHARED * whole**2) / (count + SHARED))
-    spread = np.fmax(np.fmax(moderated, noise), np.asarray(error, dtype=np.float64).T)
+    spread = np.fmax(np.fmax(moderated, noise), np.asarray(error, dtype=np.float64))
     spread = np.where(np.isnan(centre), np.nan, spread)
-    parts = (centre, spread, count, away / spread)
-    centre, spread, count, z = (np.ascontiguousarray(part.T) for part in parts)
-    return Seasonal(centre=centre, spread=spread, count=count, z=z)
+    return Seasonal(centre=centre, spread=spread, count=count.astype(np.int64), z=away / spread)
 
 
 def _slots(week: IntArray, enough: int) -> Iterator[tuple[IntArray, IntArray]]:
@@ -140,23 +142,43 @@ def _median_and_mad(block: FloatArray) -> tuple[FloatArray, FloatArray, IntArray
 
 
 def _median(block: FloatArray, count: IntArray) -> FloatArray:
-    """The median of each column's known values; nan if none."""
+    """The median of each column's known values, of which there are ``count``; nan if none."""
+    size = len(block)
+    if size <= FEW and (count == size).all():
+        rows = _ordered(block)
+        return np.asarray((rows[(size - 1) // 2] + rows[size // 2]) / 2.0)
     # Sorting puts nan last; numpy's nanmedian goes series by series.
     ordered = np.sort(block, axis=0)
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)
-    high = np.take_along_axis(ordered, np.minimum(count // 2, len(block) - 1)[None], axis=0)
+    high = np.take_along_axis(ordered, np.minimum(count // 2, size - 1)[None], axis=0)
     return np.asarray((low + high)[0] / 2.0)
 
 
-def _spread_of_all(away: FloatArray, count: IntArray) -> FloatArray:
+def _ordered(block: FloatArray) -> Sequence[FloatArray]:
+    """The rows so that every column ascends; none of its values is nan."""
+    rows = list(block)
+    for turn in range(len(rows)):
+        for low in range(turn % 2, len(rows) - 1, 2):
+            pair = rows[low : low + 2]
+            rows[low : low + 2] = np.minimum(*pair), np.maximum(*pair)
+    return rows
+
+
+def _certain(values: FloatArray, count: FloatArray) -> FloatArray:
+    """How many values of each column are the median of their slot, whose deviation 0 says nothing.
+
+    The median of an odd number of values is one of them.
+    """
+    odd = ~np.isnan(values) & (count % 2 == 1)
+    return np.asarray(np.where(odd, 1.0 / np.maximum(count, 1), 0.0).sum(axis=0))
+
+
+def _spread_of_all(away: FloatArray, certain: FloatArray) -> FloatArray:
     """The MAD of each series around its slots' medians, as a standard deviation; 0 if unknown."""
-    if not len(away):
-        return np.zeros(away.shape[1])
-    known = ~np.isnan(away)
-    size = known.sum(axis=0)
-    # The median of an odd number of values is one of them, whose deviation 0 says nothing.
-    certain = np.where(known & (count % 2 == 1), 1.0 / np.maximum(count, 1), 0.0).sum(axis=0)
+    if not away.size:
+        return np.zeros(len(away))
+    size = (~np.isnan(away)).sum(axis=1)
     rank = np.minimum((size + certain) // 2, size - 1).astype(np.int64)
-    ordered = np.sort(np.abs(away), axis=0)
-    middle = np.take_along_axis(ordered, np.maximum(rank, 0)[None], axis=0)[0]
+    ordered = np.sort(np.abs(away), axis=1)
+    middle = np.take_along_axis(ordered, np.maximum(rank, 0)[:, None], axis=1)[:, 0]
     return np.where(size > 0, middle * MAD_TO_SD, 0.0)

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from optimizer.statistics.change_points import change_points
-from optimizer.statistics.runs import ALARM, CLIP, chance, cusum, residuals
+from optimizer.statistics.runs import ALARM, CLIP, chance, cusum, high, residuals
 from optimizer.statistics.seasonal import Seasonal, seasonal
 
 FloatArray = npt.NDArray[np.float64]
@@ -105,12 +105,14 @@ def shifts(
         return pd.DataFrame(columns=list(SHIFT_COLUMNS))
     frames = []
     for side in (1, -1):
-        runs = cusum(side * reading.residual)
+        rows = high(side * reading.residual, alarm)
+        runs = cusum(side * reading.residual[rows])
         height, began = runs.height[:, -1], runs.onset[:, -1]
-        rows = np.flatnonzero((height >= alarm) & (began >= width - horizon))
+        told = (height >= alarm) & (began >= width - horizon)
+        rows, height, began = rows[told], height[told], began[told]
         onset = [
-            _onset(side * reading.usual.z[row], int(began[row]), int(reading.newest[row]))
-            for row in rows
+            _onset(side * reading.usual.z[row], int(start), int(reading.newest[row]))
+            for row, start in zip(rows, began, strict=True)
         ]
         frames.append(
             pd.DataFrame(
@@ -119,8 +121,8 @@ def shifts(
                     "side": side,
                     "onset": np.asarray(onset, dtype=np.int64),
                     "newest": reading.newest[rows],
-                    "height": height[rows],
-                    "p_value": chance(height[rows], hours=horizon),
+                    "height": height,
+                    "p_value": chance(height, hours=horizon),
                 }
             )
         )

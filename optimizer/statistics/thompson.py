@@ -58,9 +58,7 @@ def top_two(
         >>> [round(float(share), 2) for share in shares]
         [0.48, 0.48, 0.03]
     """
-    _check(floor)
-    if draws < 1:
-        raise ValueError(f"draws is positive, got {draws}")
+    _check(floor, draws)
     arms = race.arms
     uniform = np.full(race.units.shape, 1.0 / arms)
     if arms == 2:  # noqa: PLR2004 - first and runner-up are all there are
@@ -103,9 +101,7 @@ def top_two_means(
         >>> [round(float(share), 2) for share in shares]
         [0.48, 0.48, 0.03]
     """
-    _check(floor)
-    if draws < 1:
-        raise ValueError(f"draws is positive, got {draws}")
+    _check(floor, draws)
     centre = np.asarray(mean, dtype=np.float64)
     spread = np.sqrt(np.asarray(variance, dtype=np.float64))
     arms = centre.shape[-1]
@@ -152,6 +148,8 @@ def _first_two(drawn: FloatArray) -> FloatArray:
     return np.asarray(counted / (2.0 * drawn.shape[-1]))
 
 
-def _check(floor: float) -> None:
+def _check(floor: float, draws: int = DRAWS) -> None:
+    if draws < 1:
+        raise ValueError(f"draws is positive, got {draws}")
     if not 0.0 <= floor <= 1.0:
         raise ValueError(f"floor lies in [0, 1], got {floor!r}")

@@ -22,7 +22,7 @@ from optimizer.storage.tables import (
     PROPOSALS,
     SPENT_LOOKS,
 )
-from optimizer.storage.versions import append_events, check_lease, store_version
+from optimizer.storage.versions import check_lease, store_new, store_version
 
 IDS_AT_ONCE = 500
 """Ids in one query; SQLite takes no more than some thousands of parameters."""
@@ -102,12 +102,7 @@ class SqlDecisions:
     def create(self, decision: Decision, events: Sequence[Event]) -> bool:
         """Store a new decision; False if its target has one in flight or the id exists."""
         with self._database.write() as connection:
-            statement = upsert(connection, DECISIONS).values(to_row(decision))
-            new = statement.on_conflict_do_nothing().returning(DECISIONS.c.id)
-            if connection.execute(new).first() is None:
-                return False
-            append_events(connection, decision, events)
-            return True
+            return store_new(connection, decision, events)
 
     def get(self, decision_id: DecisionId) -> Decision:
         """The decision.
@@ -123,14 +118,20 @@ class SqlDecisions:
         return from_row(Decision, row)
 
     def find(
-        self, *, states: Sequence[State] | None = None, target: str | None = None
+        self,
+        *,
+        states: Sequence[State] | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
     ) -> Sequence[Decision]:
-        """Decisions, oldest first."""
+        """Decisions, oldest first; ``since`` leaves out those that ended before that moment."""
         query = select(DECISIONS).order_by(DECISIONS.c.created_at, DECISIONS.c.id)
         if states is not None:
             query = query.where(DECISIONS.c.state.in_([state.value for state in states]))
         if target is not None:
             query = query.where(DECISIONS.c.target == target)
+        if since is not None:
+            query = query.where(or_(DECISIONS.c.ended_at.is_(None), DECISIONS.c.ended_at >= since))
         with self._database.read() as connection:
             return [from_row(Decision, row) for row in connection.execute(query).mappings()]
 

@@ -18,6 +18,8 @@ D4  The judge asks for promotion at every look of the last stage, the bench at t
     nothing else.
 D5  The bench rolls back worse scores beyond no loss at all, where an error is promised; a policy
     tolerates its margin unless it says otherwise. It has no limit on control's own failures.
+D6  The bench promotes from half of the planned canary requests on. The judge has the same boundary
+    without that floor: where hours are lost it may promote an arm sooner that is far better.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +33,7 @@ import pytest
 from bench.rollouts import design
 from bench.rollouts.design import Design
 from bench.rollouts.ours import Ending, guard_rollbacks, hourly_rollbacks, verdicts
-from bench.rollouts.plan import EXTENSION_HOURS, Plan
+from bench.rollouts.plan import CANARY, EXTENSION_HOURS, Plan
 from bench.rollouts.world import Sums, Units, World
 from canary_scenes import METRICS, ONE, PLAN, SCENES, THREE, Scene
 from optimizer.evidence import Outcome, Verdict
@@ -48,17 +50,20 @@ OPEN = "open"
 
 
 def _asked(
-    scene: Scene, frame: pd.DataFrame, hours: Sequence[int], *, last_stage: Sequence[int]
+    scene: Scene,
+    frame: pd.DataFrame,
+    hours: Sequence[int],
+    *,
+    last_stage: Sequence[int],
+    policy: Policy,
 ) -> Iterator[tuple[int, dict[str, Verdict]]]:
     """The judge's verdicts at the end of each hour; looks carry on what was spent."""
-    cases = scene.cases()
+    cases = [replace(case, policy=policy) for case in scene.cases()]
     for hour in hours:
         stage = len(scene.plan.shares) - 1 if hour in last_stage else 0
         now = [replace(c, decision=replace(c.decision, stage=stage)) for c in cases]
         until = T0 + hour * HOUR
-        # The limits of a handful of clusters overflow on their way to unknown.
-        with np.errstate(over="ignore"):
-            found = judge(now, frame, now=until, data_until=until)
+        found = judge(now, frame, now=until, data_until=until)
         yield hour, {case.decision.target: found[case.decision.id] for case in now}
         cases = [replace(case, spent=found[case.decision.id].spent) for case in cases]
 
@@ -81,12 +86,20 @@ class Course:
         return _earliest(self.crossed)
 
 
-def _course(scene: Scene, frame: pd.DataFrame, *, last_stage: Sequence[int]) -> Course:
+def _course(
+    scene: Scene,
+    frame: pd.DataFrame,
+    *,
+    last_stage: Sequence[int],
+    policy: Policy | None = None,
+) -> Course:
+    """What the judge does under a policy, the scene's own where none is given."""
     names = [*scene.metrics, *([] if scene.metrics == ONE else ["cost_usd"])]
     crossed = {name: np.full(scene.rollouts, NEVER) for name in names}
     promoted, failed = np.full(scene.rollouts, NEVER), True
     looks = range(1, scene.plan.hours + 1)
-    for hour, found in _asked(scene, frame, looks, last_stage=last_stage):
+    limits = scene.policy if policy is None else policy
+    for hour, found in _asked(scene, frame, looks, last_stage=last_stage, policy=limits):
         for row in range(scene.rollouts):
             verdict = found[target(row)]
             for each in verdict.spent:
@@ -151,13 +164,14 @@ def _compare(scene: Scene, seed: int) -> tuple[int, int]:
     return int((theirs[:, -1] == "promoted").sum()), int((ours[:, -1] == "promoted").sum())
 
 
+def _sparse(scene: Scene) -> Scene:
+    """With a third of the grains: traffic comes in every third window."""
+    return replace(scene, plan=replace(scene.plan, windows_an_hour=4))
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_the_bench_and_the_judge_are_in_the_same_state_after_every_look(name: str) -> None:
-    scene = SCENES[name]
-    # A third of the grains: traffic comes in every third window.
-    sparse = replace(scene, plan=replace(scene.plan, windows_an_hour=4))
-
-    judged, benched = _compare(sparse, seed=0)
+    judged, benched = _compare(_sparse(SCENES[name]), seed=0)
 
     assert benched - judged <= 1
     if "cheaper" in name:
@@ -224,6 +238,47 @@ def test_looks_at_promotion_all_through_the_last_stage_promote_hardly_less(scene
     shipped = judged.promoted < judged.back
     assert not (shipped & ~promoted).any()
     assert (promoted & ~shipped).sum() <= 0.1 * scene.rollouts
+
+
+def test_a_policy_tolerates_worse_scores_up_to_its_margin_and_the_bench_none() -> None:
+    scene = _sparse(Scene(world=World(means=True, quality_loss=0.015), metrics=THREE))
+    rails = tuple(replace(rail, tolerance=None) for rail in scene.policy.guardrails)
+    tolerant = replace(scene.policy, guardrails=rails)
+
+    ours = _bench(scene, scene.sums(0))[0]["quality"]
+    theirs = _course(scene, scene.grains(0), last_stage=(), policy=tolerant).crossed["quality"]
+
+    # D5
+    assert (ours < NEVER).any()
+    assert (theirs == NEVER).all()
+
+
+def test_a_policy_limits_the_failures_of_control_itself_and_the_bench_does_not() -> None:
+    scene = _sparse(Scene(world=World(rate=0.3, effect=0.5), rollouts=4))
+    limited = replace(scene.policy, safety=Policy().safety)
+
+    promoted = _bench(scene, scene.sums(0))[1]
+    judged = _course(scene, scene.grains(0), last_stage=_ends(scene.plan), policy=limited)
+
+    # D5
+    assert (promoted < NEVER).all()
+    assert (judged.promoted == NEVER).all()
+
+
+def test_only_the_bench_waits_for_half_of_the_planned_requests() -> None:
+    scene = _sparse(Scene(world=World(effect=0.2, missing=0.5), rollouts=20))
+    sums = scene.sums(0)
+    planned = scene.plan.planned_hours * scene.plan.windows_an_hour
+    seen = sums.n[:, :planned, CANARY].sum(axis=1)
+
+    promoted = _bench(scene, sums)[1]
+    judged = _course(scene, scene.grains(0), last_stage=_ends(scene.plan)).promoted
+
+    # D6
+    sooner = judged < promoted
+    assert sooner.any()
+    assert (seen[sooner] < 0.5 * scene.plan.planned_canary).all()
+    assert (judged[~sooner] == promoted[~sooner]).all()
 
 
 GUARDED = replace(PLAN, stage_hours=1, hold_hours=0)

@@ -1,6 +1,5 @@
 import gzip
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from bench.replay_harm import MEASURED, cases
 from bench.replay_report import Report, gates, markdown, plot
 from bench.replay_savings import best_per_target, best_swap, interval, volume
 from bench.world.coderouter import BASELINE, MODELS, NO_RECORD, RESULTS, Benchmark, read
+from datasets import datasets
 
 MARGIN = 0.05
 SIZE = replace(QUICK, hours=36, at_margin=4, beyond=4)
@@ -169,10 +169,8 @@ def test_an_interval_of_one_seed_is_unknown() -> None:
 
 @pytest.mark.slow
 def test_the_measured_benchmark_passes_its_gates(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = os.environ.get("LLMOPT_BENCH_DATA")  # noqa: TID251 - where the data lie
-    if not folder:
-        pytest.skip("LLMOPT_BENCH_DATA does not name the directory of CodeRouterBench")
+    folder = datasets("coderouterbench") / "coderouterbench"
 
-    status = main(["--data", folder, "--quick"])
+    status = main(["--data", str(folder), "--quick"])
 
     assert status == 0, capsys.readouterr().out

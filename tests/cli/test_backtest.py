@@ -84,6 +84,7 @@ def test_a_program_reads_the_same(terminal: Terminal) -> None:
         (("--from", "2026-03-02T00:30"), "is no whole hour"),
         (("--from", "2026-03-03", "--to", "2026-03-02"), "is not before"),
         (("--html", "nowhere/page.html"), "there is no directory"),
+        (("--html", "optimizer.yaml"), "does not end in .html"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_words(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from optimizer import settings, wiring
 from optimizer.experiment.life import ExperimentState
 from optimizer.loop.equipment import Equipment
 from terminal import Terminal
@@ -57,6 +58,18 @@ def test_one_is_started_shown_paused_resumed_and_stopped(
     assert found.state is ExperimentState.CANCELLED
     assert terminal.json("experiments", "list", "--state", "running") == []
     assert "all hold" in terminal.ok("audit", "verify")
+
+
+def test_strategies_that_propose_winners_are_built_where_an_experiment_is_configured(
+    asked: Path,
+) -> None:
+    without = asked.read_text().replace(EXPERIMENTS, "")
+
+    for text, built in ((asked.read_text(), True), (without, False)):
+        opened = wiring.equip(settings.load_text(text, asked, {}))
+        assert ({"ab_test", "bandit"} <= opened.strategies.keys()) is built
+        assert "threshold" in opened.strategies
+        wiring.close(opened)
 
 
 def test_an_unknown_name_or_id_and_a_wrong_state_are_refused(

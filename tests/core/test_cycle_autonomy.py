@@ -34,7 +34,6 @@ def settled(expected: Impact, actual: Impact, *, strategy: str = "pareto", day: 
     return Settled(
         strategy=strategy,
         target="support",
-        exploratory=False,
         expected=expected,
         actual=actual,
         ended_at=NOW - timedelta(days=100 - day),
@@ -111,6 +110,9 @@ def test_unknown_is_neither_kept_nor_missed() -> None:
     (record,) = track_records([blank] * 10).values()
     assert (record.settled, record.missed, record.bias_pct) == (0, 0, None)
     assert record.is_trusted
+    unlimited = settled(impact(40.0), Impact(cost_reduction_pct=10.0))
+    (record,) = track_records([unlimited] * 10).values()
+    assert (record.settled, record.missed, record.bias_pct) == (0, 0, -30.0)
     quality_alone = settled(impact(None, quality=0.0), impact(None, quality=-0.2))
     (record,) = track_records([quality_alone] * 6).values()
     assert (record.settled, record.missed) == (6, 6)

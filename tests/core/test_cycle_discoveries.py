@@ -224,6 +224,7 @@ def test_a_new_week_a_new_alpha_and_what_cannot_be_read_begin_anew() -> None:
     plan = run(scene(), [proposal("t00", 0.5)], fresh())
     assert plan.discoveries is not None
     kept = plan.discoveries.snapshot()
+    emptied = kept["apart"]["state"] | {"state": {}}
 
     assert recalled(kept, alpha=ALPHA, now=NOW + HOUR) == plan.discoveries
     for changed, alpha, now in (
@@ -231,6 +232,8 @@ def test_a_new_week_a_new_alpha_and_what_cannot_be_read_begin_anew() -> None:
         (kept, 0.2, NOW),
         (kept | {"apart": {"schema": 0}}, ALPHA, NOW),
         ({"alpha": ALPHA, "since": kept["since"]}, ALPHA, NOW),
+        (kept | {"tested": ["t00 small"]}, ALPHA, NOW),
+        (kept | {"apart": kept["apart"] | {"state": emptied}}, ALPHA, NOW),
     ):
         assert recalled(changed, alpha=alpha, now=now) == recalled(None, alpha=alpha, now=now)
 

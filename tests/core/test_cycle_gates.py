@@ -310,6 +310,19 @@ def test_facts_that_are_not_numbers_are_unknown() -> None:
     assert facts["requests_per_day"] is not None
 
 
+def test_a_policy_reads_the_risk_that_the_blast_radius_is_held_against() -> None:
+    one = proposal()
+
+    facts = facts_of(scene(ABLE), [one])[one.id]
+
+    # Of the day's 25,000 requests half at most, at 0.002 USD; all of them at full share.
+    assert facts["requests_per_day"] == pytest.approx(25_000)
+    assert facts["daily_requests_at_risk"] == pytest.approx(12_500)
+    assert facts["daily_usd_at_risk"] == pytest.approx(25.0)
+    assert facts["largest_share"] == pytest.approx(0.5)
+    assert facts["daily_cost_usd"] == pytest.approx(50.0)
+
+
 def test_nobody_is_asked_about_what_cannot_start() -> None:
     one = scene(ABLE, in_flight={"mail": "d-1"}, paused=frozenset({"search"}))
 

@@ -17,13 +17,13 @@ from optimizer.experiment.life import (
     TRANSITIONS,
     Experiment,
     ExperimentState,
-    IllegalStepError,
     amend,
     draft,
     move,
 )
 from optimizer.experiment.plan import STEP, Circumstances, Step, end, plan
 from optimizer.experiment.standing import Standing, even
+from optimizer.recorded import IllegalTransitionError
 from rollout_scene import HOUR, START, TARGET
 
 STATES = st.sampled_from(ExperimentState)
@@ -81,7 +81,7 @@ def test_only_the_arrows_of_the_machine_are_walked(
     if other in TRANSITIONS[one]:
         assert move(there, other, START).version == 1
     else:
-        with pytest.raises(IllegalStepError):
+        with pytest.raises(IllegalTransitionError):
             move(there, other, START)
 
 
@@ -188,6 +188,22 @@ def test_a_leader_that_is_no_longer_proven_at_the_end_wins_nothing() -> None:
     after = taken(before, now=START + asked.max_duration, standing=stands()).after
 
     assert after.winner is None
+
+
+def test_a_leader_that_is_no_longer_proven_is_named_no_more() -> None:
+    asked = design(rule=Rule.TOP_TWO, keep_running=True)
+    before = running(asked, leader="small", shares=(0.05, 0.9, 0.05))
+
+    after = taken(before, standing=stands()).after
+
+    assert (after.leader, after.shares) == (None, stands().shares)
+
+
+def test_harm_takes_an_arm_out_of_a_paused_one_so_that_it_is_resumed_without_it() -> None:
+    after = taken(running(state=ExperimentState.PAUSED), harmed={"mini": "mini fails"}).after
+
+    assert (after.state, after.dropped) == (ExperimentState.PAUSED, ("mini",))
+    assert after.shares[2] == 0
 
 
 def test_small_moves_of_shares_are_not_published() -> None:

@@ -184,6 +184,20 @@ def anchored(harm: float) -> Scene:
     return World(extra={"anchors": {("support", "quality"): anchor}}).scene()
 
 
+def test_the_plan_of_an_untried_arm_begins_with_its_own_smaller_share() -> None:
+    def hours(share: float) -> float:
+        policy = dataclasses.replace(LONG, exploration_share=share)
+        (proposal,) = Pareto()(World(policy=policy).scene(), ())
+        assert proposal.exploratory
+        assert proposal.planned_hours is not None
+        return proposal.planned_hours
+
+    # The first stage asks for 200 requests of the canary: 20 hours of 1 % of 1000, not 4 of 5 %.
+    assert hours(0.01) - hours(0.05) == pytest.approx(16.0, abs=0.5)
+    # That none may be tried is said by validation.
+    assert hours(0.0) == hours(0.05)
+
+
 def test_a_margin_that_earlier_promotions_spent_is_not_spent_again() -> None:
     spent = considered(anchored(0.02))
     nearly = considered(anchored(0.012))

@@ -9,14 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backtest_scene import NOW, START, LoggedArm, logged
+from backtest_scene import START, LoggedArm, logged, past_of
 from optimizer.allocation import canary
-from optimizer.engine import Engine, EngineLimits, Spool
-from optimizer.engine.past import Past, deliver, keep_past
+from optimizer.engine import Engine, Spool
+from optimizer.engine.past import Past, deliver
 from optimizer.metrics import HOUR_S
-from optimizer.observations import Kind
-from optimizer.ports import Batch, FrameInput, Mapped, SpoolFile
-from optimizer.targets import Arm, ModelConfig, Target
 
 HOURS = 3
 BEGIN_S = int(START.timestamp())
@@ -24,11 +21,6 @@ ARMS = {
     "large": LoggedArm(share=0.8, cost_usd=0.004),
     "small": LoggedArm(share=0.2, cost_usd=0.001),
 }
-TARGET = Target(
-    name="chat",
-    baseline="large",
-    arms=tuple(Arm(name=name, config=ModelConfig(model=name)) for name in ARMS),
-)
 SPLIT = canary(
     "chat",
     baseline="large",
@@ -41,32 +33,10 @@ SPLIT = canary(
 )
 
 
-def past_of(folder: Path, calls: pd.DataFrame, scores: pd.DataFrame) -> Past:
-    engine = Engine(Spool(folder / "spool"), EngineLimits())
-    files: dict[Kind, tuple[SpoolFile, ...]] = {}
-    for kind, frame in ((Kind.CALLS, calls), (Kind.FEEDBACK, scores)):
-        batch = Batch(
-            source="log",
-            kind=kind,
-            mapped=Mapped(),
-            inputs=(FrameInput(frame=frame, origin="log"),),
-            cursor={},
-        )
-        files[kind] = engine.ingest(batch, targets={"chat": TARGET}, received_at=NOW).files
-    return keep_past(
-        engine,
-        files[Kind.CALLS],
-        files[Kind.FEEDBACK],
-        targets=["chat"],
-        start_s=BEGIN_S,
-        end_s=BEGIN_S + HOURS * HOUR_S,
-        folder=folder / "log",
-    )
-
-
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
-    return past_of(tmp_path_factory.mktemp("past"), *logged(ARMS, hours=HOURS, per_hour=2_000))
+    log = logged(ARMS, hours=HOURS, per_hour=2_000)
+    return past_of(tmp_path_factory.mktemp("past"), ARMS, log, HOURS)
 
 
 def slices(past: Past, folder: Path) -> dict[tuple[str, str], int]:
@@ -103,7 +73,7 @@ def test_rows_after_an_hour_do_not_change_what_is_handed_on_of_it(
     calls.loc[calls["ts"] >= cut, "cost_usd"] *= factor
     scores.loc[scores["ts"] >= cut, "score"] = score
     folder = tmp_path_factory.mktemp("later")
-    other = past_of(folder, calls, scores)
+    other = past_of(folder, ARMS, (calls, scores), HOURS)
 
     mine, theirs = (
         deliver(each, Spool(folder / name), start_s=BEGIN_S, end_s=BEGIN_S + HOUR_S, splits=[SPLIT])
@@ -129,7 +99,8 @@ def test_both_shrink_alike_where_the_log_holds_too_few_of_one(tmp_path: Path) ->
         "large": LoggedArm(share=0.97, cost_usd=0.004),
         "small": LoggedArm(share=0.03, cost_usd=0.001),
     }
-    past = past_of(tmp_path, *logged(rare, hours=HOURS, per_hour=4_000, propensities=False))
+    log = logged(rare, hours=HOURS, per_hour=4_000, propensities=False)
+    past = past_of(tmp_path, rare, log, HOURS)
 
     found = slices(past, tmp_path / "played")
 
@@ -141,7 +112,9 @@ def test_both_shrink_alike_where_the_log_holds_too_few_of_one(tmp_path: Path) ->
 def test_an_arm_without_calls_plays_nothing_and_neither_does_its_control(tmp_path: Path) -> None:
     alone = {"large": LoggedArm(share=1.0, cost_usd=0.004)}
 
-    found = slices(past_of(tmp_path, *logged(alone, hours=HOURS)), tmp_path / "played")
+    past = past_of(tmp_path, alone, logged(alone, hours=HOURS), HOURS)
+
+    found = slices(past, tmp_path / "played")
 
     assert set(found) == {("large", "baseline")}
 
@@ -155,7 +128,7 @@ def test_calls_play_in_proportion_to_one_over_their_propensity(tmp_path: Path) -
     point = calls["session_id"].map(dict(zip(calls["session_id"].unique(), keep, strict=True)))
     calls["arm"] = np.where(point < p, "small", "large")
     calls["propensity"] = np.where(calls["arm"] == "small", p, 1.0 - p)
-    past = past_of(tmp_path, calls, scores)
+    past = past_of(tmp_path, ARMS, (calls, scores), HOURS)
     spool = Spool(tmp_path / "played")
 
     found = deliver(past, spool, start_s=BEGIN_S, end_s=BEGIN_S + HOUR_S, splits=[SPLIT])

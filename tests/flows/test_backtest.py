@@ -32,7 +32,9 @@ def test_it_leaves_a_page_and_a_table_and_nothing_else(tmp_path: Path) -> None:
 
     result = asyncio.run(
         backtest(
-            BacktestParameters(config_file=config, clock=NOW, end=hours_after(HOURS), html=page)
+            BacktestParameters(
+                config_file=config, as_of=NOW, clock=NOW, end=hours_after(HOURS), html=page
+            )
         )
     )
 

@@ -259,8 +259,8 @@ tests/statistics/test_seasonal.py::test_the_spread_joins_the_slot_with_the_serie
     + count * own**2
 tests/statistics/test_seasonal.py::test_an_hour_of_few_requests_is_less_unusual
   score-without-sampling-error: statistics/seasonal.py
-    - np.asarray(error, dtype=np.float64).T
-    + 0.0
+    - np.fmax(np.fmax(moderated, noise), np.asarray(error, dtype=np.float64))
+    + np.fmax(moderated, noise)
 tests/statistics/test_runs.py::test_residuals_alarm_as_rarely_as_independent_scores_or_more_so
   residuals-without-correlation: statistics/runs.py
     - (z - rho * before)

@@ -109,6 +109,7 @@ def test_what_an_answer_says(
         (b"<html>", "no JSON"),
         (b"[true]", "no object"),
         (b'{"result": true', "no JSON"),
+        (b"[" * 100_000, "no JSON"),
         (b" " * (LONGEST_ANSWER + 1), "bytes"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from backtest_scene import (
     LARGE,
+    NOW,
     SMALL,
     LoggedArm,
     conducted,
@@ -16,11 +17,14 @@ from backtest_scene import (
     logged,
     write_log,
 )
+from optimizer import settings, wiring
+from optimizer.engine.spool import CALLS, FEEDBACK
 from optimizer.errors import ConfigError, DataError
-from optimizer.loop.backtest import Walked
+from optimizer.loop.backtest import Walked, read, walk
+from optimizer.loop.observe import EVER_S
 from optimizer.report.backtest import Backtest
-from optimizer.report.backtest_page import render
-from optimizer.report.backtest_text import markdown
+from optimizer.report.backtest.page import render
+from optimizer.report.backtest.text import markdown
 
 BOTH = {"large": LARGE, "small": SMALL}
 OFFERED = {"chat": ("large", "small")}
@@ -48,6 +52,61 @@ def test_a_cheaper_equal_arm_is_promoted_and_its_saving_holds_the_truth(
     assert chat.decided.saving.lower < truth < chat.decided.saving.upper
     assert chat.decided.saving.value == pytest.approx(truth, rel=0.05)
     assert chat.decided.quality.lower < 0 < chat.decided.quality.upper
+
+
+def test_the_curve_ends_with_the_interval_that_is_told(
+    plain: tuple[Path, Backtest, Walked],
+) -> None:
+    found = plain[1]
+
+    half = found.curves[""].half_width
+    saving = found.total.decided.saving
+    assert half[-1] == pytest.approx(saving.upper - saving.value)
+    assert found.curves[""].decided[-1] == pytest.approx(found.total.spent.usd - saving.value)
+
+
+def test_an_arm_that_is_baseline_and_control_at_once_is_counted_once(tmp_path: Path) -> None:
+    calls, scores = logged({**BOTH, "large": replace(LARGE, cost_usd=0.016)}, hours=14)
+    # The tiny arm is in the log only after the small one was promoted.
+    late = (calls["ts"] >= hours_after(7)) & (calls["session_id"].str[-1].isin(list("0123")))
+    calls.loc[late, "arm"] = "tiny"
+    calls.loc[late, "cost_usd"] *= 0.02
+    write_log(tmp_path, (calls.drop(columns="propensity"), scores))
+
+    found, walked = conducted(configured(tmp_path, {"chat": ("large", "small", "tiny")}))
+
+    hours = walked.shares.groupby("cell_s")["arm"].agg(set)
+    assert {"small", "tiny"} in hours.tolist()
+    assert not walked.shares.duplicated(["target", "arm", "cell_s"]).any()
+    assert walked.shares.groupby("cell_s")["share"].sum().max() <= 1.0 + 1e-9
+    assert [each.candidate for each in found.decisions][:2] == ["small", "tiny"]
+
+
+def test_files_that_are_no_longer_needed_do_not_pile_up(tmp_path: Path) -> None:
+    calls, scores = logged(BOTH, hours=26, per_hour=60)
+    year = pd.Timedelta(days=364)  # whatever the day of this test, the log is old
+    write_log(
+        tmp_path, (calls.assign(ts=calls["ts"] - year), scores.assign(ts=scores["ts"] - year))
+    )
+    place = tmp_path / "place"
+    place.mkdir()
+    config = settings.load(configured(tmp_path, OFFERED), {})
+    equipment = wiring.rehearse(config, place, clock=lambda: NOW)
+
+    try:
+        walk(equipment, read(equipment, now=NOW))
+        intake = equipment.ledger.intake
+        named = {
+            file.name
+            for kind in (CALLS, FEEDBACK)
+            for file in intake.files(kind, start_s=-EVER_S, end_s=EVER_S)
+        }
+    finally:
+        wiring.close(equipment)
+
+    left = {path.name for path in (place / "spool").rglob("*.parquet")}
+    assert left == named
+    assert len(left) < 26  # the first day was merged
 
 
 def test_the_same_log_gives_the_same_bytes(plain: tuple[Path, Backtest, Walked]) -> None:
@@ -200,15 +259,19 @@ def test_the_period_bounds_what_is_counted(plain: tuple[Path, Backtest, Walked])
     assert found.decisions[0].at == hours_after(4)
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "error"),
-    [(5, 5, ConfigError), (6, 5, ConfigError)],
-)
+@pytest.mark.parametrize(("start", "end"), [(5, 5), (6, 5)])
 def test_a_period_without_an_hour_is_refused(
-    plain: tuple[Path, Backtest, Walked], start: int, end: int, error: type[Exception]
+    plain: tuple[Path, Backtest, Walked], start: int, end: int
 ) -> None:
-    with pytest.raises(error, match="is not before"):
+    with pytest.raises(ConfigError, match="is not before"):
         conducted(plain[0], start=hours_after(start), end=hours_after(end))
+
+
+def test_a_period_that_the_log_does_not_hold_is_refused_at_once(
+    plain: tuple[Path, Backtest, Walked],
+) -> None:
+    with pytest.raises(DataError, match=r"no call of chat .* it reaches from 2026-03-02T00"):
+        conducted(plain[0], start=hours_after(100), end=hours_after(10_000))
 
 
 def test_a_log_of_other_targets_is_told_with_the_reason(tmp_path: Path) -> None:

@@ -355,9 +355,20 @@ def test_its_grains_and_hours_are_kept_while_it_runs(tmp_path: Path) -> None:
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     given = begun(tmp_path)
-    other = given.ledger.effects.acquire(TARGET, "another", now=START, ttl_s=7200)
-    assert other is not None
+    name = "z"
+    given = replace(
+        given,
+        targets={**given.targets, name: replace(given.targets[TARGET], name=name)},
+        policies={**given.policies, name: POLICY},
+        gateway_of={**given.gateway_of, name: given.gateway_of[TARGET]},
+        experiments=(*given.experiments, design(target=name)),
+    )
+    reconcile(given, acting=acting(START + HOUR))
+    assert given.ledger.effects.acquire(TARGET, "another", now=START, ttl_s=7200)
 
-    (found,) = run_all(given, acting=acting(START + HOUR, "x"), as_of=START + HOUR)
+    found = run_all(given, acting=acting(START + HOUR, "x"), as_of=START + HOUR)
 
-    assert found.what == "skipped"
+    assert [(each.experiment.target, each.what) for each in found] == [
+        (TARGET, "skipped"),
+        (name, "transition"),
+    ]

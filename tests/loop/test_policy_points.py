@@ -2,17 +2,21 @@
 
 import dataclasses
 import socket
+import threading
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from opa_server import opa
-from optimizer.evidence import Impact, Proposal, proposal_id
+from optimizer.cycle import Ruling
+from optimizer.evidence import Impact, Proposal, ProposalId, proposal_id
 from optimizer.integrations.policy_cel.point import Action, CelPolicies, CelPolicy
 from optimizer.integrations.policy_opa import OpaPoint, Silence
 from optimizer.loop.decide import gather, settle_proposals
 from optimizer.loop.equipment import Equipment
+from optimizer.policy import Facts
 from optimizer.ports import PolicyPoint
 from rollout_scene import START, TARGET, acting, equipment
 
@@ -88,6 +92,41 @@ def test_an_hour_that_is_repeated_takes_the_answer_that_came_since(
 
     assert outcomes == ["accepted"]
     assert len(given.ledger.decisions.find()) == 1
+
+
+class Point:
+    """A policy point that allows everything, after it has done something."""
+
+    def __init__(self, name: str, doing: Callable[[], object]) -> None:
+        self.name = name
+        self._doing = doing
+
+    def rule(self, asked: Mapping[ProposalId, Facts]) -> Mapping[ProposalId, Ruling]:
+        self._doing()
+        return dict.fromkeys(asked, Ruling())
+
+
+def test_while_a_policy_point_thinks_nothing_keeps_a_roll_back_waiting(given: Equipment) -> None:
+    """Nothing is held meanwhile: neither the target's lease nor the ledger's pen."""
+    leases = []
+
+    def guard() -> None:
+        leases.append(given.ledger.effects.acquire(TARGET, "guard", now=START, ttl_s=60))
+        given.ledger.effects.pause(TARGET, at=START, actor="guard", reason="harm")
+
+    assert hour(with_points(given, Point("slow", guard)), START) == [("accepted", "")]
+
+    (lease,) = leases
+    assert lease is not None
+
+
+def test_points_are_asked_at_once_so_that_the_slowest_alone_is_waited_for(
+    given: Equipment,
+) -> None:
+    all_here = threading.Barrier(3)
+    points = [Point(name, lambda: all_here.wait(timeout=20)) for name in "abc"]
+
+    assert hour(with_points(given, *points), START) == [("accepted", "")]
 
 
 def test_a_rule_that_is_undefined_denies(given: Equipment, port: int) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from optimizer.allocation import Allocation, canary, whole
 from optimizer.client import file_name
-from optimizer.decision import State
+from optimizer.decision import State, move
 from optimizer.errors import DataError
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.reconcile import reconcile
 from optimizer.targets import Arm, ModelConfig
 from rides import Ride, after
-from rollout_scene import START, TARGET, acting, equipment, file_gateway, target
+from rollout_scene import START, TARGET, acting, equipment, file_gateway, propose, target
 
 
 @pytest.fixture
@@ -138,6 +138,19 @@ def test_drift_in_mid_canary_is_repaired_to_the_canary(ride: Ride) -> None:
 
     assert ride.shares() == shares
     assert ride.held().decision_id == decision
+
+
+def test_a_split_repaired_while_a_decision_waits_outlives_that_decision(ride: Ride) -> None:
+    ride.align()
+    waiting = propose(ride.given, START)
+    by_hand(ride, other_split(9))
+    assert ride.align(after(1)) == ["repaired"]
+    assert ride.held().decision_id is None
+
+    cancelled = move(waiting, State.CANCELLED, after(1))
+    ride.given.ledger.decisions.update(cancelled, [], lease=None)
+
+    assert ride.align(after(2)) == []
 
 
 def test_drift_is_adopted_where_the_policy_allows_and_nothing_is_in_flight(ride: Ride) -> None:

@@ -9,15 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtest_scene import NOW, START, LoggedArm, logged
-from optimizer.engine import Engine, EngineLimits, Spool
-from optimizer.engine.past import keep_past
+from backtest_scene import START, LoggedArm, logged, past_of
 from optimizer.engine.past_sums import PastSums, opened
 from optimizer.metrics import HOUR_S
-from optimizer.observations import Kind
-from optimizer.ports import Batch, FrameInput, Mapped, SpoolFile
-from optimizer.report.backtest_value import amount, value_costs, value_differences
-from optimizer.targets import Arm, ModelConfig, Target
+from optimizer.report.backtest.figures import RANDOMISED, bases
+from optimizer.report.backtest.value import amount, value_costs, value_differences
 
 BEGIN_S = int(START.timestamp())
 RARE = {
@@ -35,35 +31,12 @@ def sums_of(
     per_hour: int,
     seed: int = 1,
     weighed: bool = True,
+    per_session: int = 3,
 ) -> Iterator[PastSums]:
     """The sums of a log whose truth is stated."""
-    target = Target(
-        name="chat",
-        baseline="large",
-        arms=tuple(Arm(name=name, config=ModelConfig(model=name)) for name in arms),
-    )
-    engine = Engine(Spool(folder / "spool"), EngineLimits())
-    files: dict[Kind, tuple[SpoolFile, ...]] = {}
-    log = logged(arms, hours=hours, per_hour=per_hour, seed=seed)
-    for kind, frame in zip((Kind.CALLS, Kind.FEEDBACK), log, strict=True):
-        batch = Batch(
-            source="log",
-            kind=kind,
-            mapped=Mapped(),
-            inputs=(FrameInput(frame=frame, origin="log"),),
-            cursor={},
-        )
-        files[kind] = engine.ingest(batch, targets={"chat": target}, received_at=NOW).files
+    log = logged(arms, hours=hours, per_hour=per_hour, seed=seed, per_session=per_session)
+    past = past_of(folder, arms, log, hours)
     end_s = BEGIN_S + hours * HOUR_S
-    past = keep_past(
-        engine,
-        files[Kind.CALLS],
-        files[Kind.FEEDBACK],
-        targets=["chat"],
-        start_s=BEGIN_S,
-        end_s=end_s,
-        folder=folder / "log",
-    )
     with opened(past, start_s=BEGIN_S, end_s=end_s, in_force={"chat": "large"}) as sums:
         sums.weigh(["chat"] if weighed else [])
         yield sums
@@ -139,6 +112,27 @@ def test_a_few_sessions_give_a_value_and_no_interval(tmp_path: Path) -> None:
     assert math.isfinite(found.value)
     assert math.isnan(found.lower)
     assert math.isnan(found.upper)
+
+
+def test_deviations_without_any_spread_give_no_interval() -> None:
+    alike = pd.DataFrame({"cluster": range(100), "z": 0.0, "load": 1.0})
+
+    found = amount(3.0, alike)
+
+    assert math.isnan(found.lower)
+    assert math.isnan(found.upper)
+
+
+def test_true_propensities_are_believed_where_sessions_are_long(tmp_path: Path) -> None:
+    bases_of = []
+    for seed in range(30):
+        with sums_of(
+            tmp_path / str(seed), RARE, hours=2, per_hour=1_500, seed=seed, per_session=15
+        ) as sums:
+            bases_of.append(bases(sums.propensities())["chat"])
+
+    # Over requests instead of sessions, a third of these logs would be told to be contradictory.
+    assert bases_of == [RANDOMISED] * 30
 
 
 @pytest.mark.slow

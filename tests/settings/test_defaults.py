@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from optimizer.experiment.design import Design
 from optimizer.metrics import METRICS
 from optimizer.policy import (
     Approval,
@@ -23,6 +24,7 @@ from optimizer.policy import (
 from optimizer.settings import load_text, policy_of, target_of
 from optimizer.settings.call_sites import ArmSettings, PriceSettings, PriorSettings
 from optimizer.settings.capabilities import NeedsSettings, OffersSettings
+from optimizer.settings.experiments import ExperimentSettings
 from optimizer.settings.limits import (
     ApprovalSettings,
     BlastRadiusSettings,
@@ -54,6 +56,7 @@ PAIRS: list[tuple[type[BaseModel], type]] = [
     (PriorSettings, Prior),
     (ArmSettings, Arm),
     (ArmSettings, ModelConfig),
+    (ExperimentSettings, Design),
 ]
 # The settings know better: none means "for quality only"; a stage and a prior are written by hand.
 DIFFERENT = {("GuardrailSettings", "anchored"), ("PriorSettings", "source")}
@@ -73,7 +76,7 @@ def shared_defaults() -> Iterator[tuple[str, str, object, object]]:
 def test_a_default_of_the_settings_is_the_core_s(
     section: str, name: str, ours: object, core: object
 ) -> None:
-    assert ours == core, (section, name)
+    assert ours == getattr(core, "value", core), (section, name)
 
 
 def test_an_empty_policy_section_is_the_built_in_policy() -> None:

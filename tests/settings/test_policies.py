@@ -8,7 +8,8 @@ import pytest
 from documents import blocks
 from house import ROOT
 from optimizer import wiring
-from optimizer.cycle import facts_of
+from optimizer.cycle import Fate, facts_of
+from optimizer.cycle.validate import LEVELS
 from optimizer.errors import ConfigError
 from optimizer.evidence import Impact, Proposal, ProposalId, Scene
 from optimizer.integrations.policy_cel.point import CelPolicies
@@ -148,6 +149,18 @@ def test_every_configuration_in_the_document_can_be_used(tmp_path: Path) -> None
     for text in found:
         load_text(text, tmp_path / "optimizer.yaml", {})
     assert len(found) == 4
+
+
+def test_the_gates_are_documented_in_the_order_in_which_they_decide() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    first_column = re.findall(r"^\| (`.+?) \|", text.partition("## ")[0], re.MULTILINE)
+
+    told = re.findall(r"`(\w+)`", " ".join(first_column))
+
+    before = ["outranked", "invalid", "target_in_flight", "paused"]
+    levels = [fate.value for fate, _ in LEVELS]
+    assert told == [*before, *levels, "awaiting_approval"]
+    assert {*told, "accepted"} == {fate.value for fate in Fate}
 
 
 def test_every_fact_is_in_the_document() -> None:

@@ -246,6 +246,14 @@ def test_find_filters_and_sorts(ledger: SqlLedger) -> None:
     assert ledger.decisions.find(states=[]) == []
 
 
+def test_what_ended_before_a_moment_can_be_left_out(ledger: SqlLedger) -> None:
+    stored(ledger, "a", target="one", created_at=NOW - 9 * MINUTE)
+    ended = completed(ledger, "b", target="two").ended_at
+    assert ended is not None
+    assert [found.id for found in ledger.decisions.find(since=ended)] == ["a", "b"]
+    assert [found.id for found in ledger.decisions.find(since=ended + MINUTE)] == ["a"]
+
+
 def test_the_first_proposal_of_an_id_stays(ledger: SqlLedger) -> None:
     made = Proposal(
         id=decision().proposal_id,

@@ -19,11 +19,11 @@ from optimizer.experiment.life import (
     ExperimentState,
     amend,
     draft,
-    entry_hash,
     move,
 )
 from optimizer.experiment.standing import even
 from optimizer.metrics import GRAIN_S
+from optimizer.recorded import chain_hash
 from optimizer.storage import SqlLedger
 
 
@@ -141,7 +141,7 @@ def test_entries_are_numbered_and_chained(ledger: SqlLedger) -> None:
 
     assert [each.seq for each in log] == [1, 2, 3, 4]
     assert [each.prev_hash for each in log] == ["", *(each.hash for each in log[:-1])]
-    assert all(entry_hash(each) == each.hash for each in log)
+    assert all(chain_hash(each) == each.hash for each in log)
 
 
 def test_a_stranger_s_entry_is_refused(ledger: SqlLedger) -> None:

@@ -10,8 +10,14 @@ import numpy as np
 import pandas as pd
 
 from optimizer import settings, wiring
+from optimizer.engine import Engine, EngineLimits, Spool
+from optimizer.engine.past import Past, keep_past
 from optimizer.loop.backtest import Walked, read, walk
+from optimizer.metrics import HOUR_S
+from optimizer.observations import Kind
+from optimizer.ports import Batch, FrameInput, Mapped, SpoolFile
 from optimizer.report.backtest import Backtest, tell
+from optimizer.targets import Arm, ModelConfig, Target
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
@@ -59,15 +65,16 @@ def logged(
     per_hour: int = 1_500,
     seed: int = 1,
     propensities: bool = True,
+    per_session: int = 3,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Calls, and their scores a few minutes later; sessions of about three calls keep their arm."""
+    """Calls, and their scores a few minutes later; sessions of some calls keep their arm."""
     rng = np.random.default_rng(seed)
     n, names = hours * per_hour, list(arms)
     seconds = np.sort(rng.uniform(0, hours * 3600, n))
     ts = pd.Timestamp(START) + pd.to_timedelta(seconds.round(3), unit="s")
-    session = rng.integers(0, n // 3, n)
+    session = rng.integers(0, n // per_session, n)
     shares = [arms[name].share for name in names]
-    arm = rng.choice(len(names), n // 3, p=shares)[session]
+    arm = rng.choice(len(names), n // per_session, p=shares)[session]
     cost = np.array([arms[name].cost_usd for name in names])[arm]
     good = rng.random(n) < np.array([arms[name].quality for name in names])[arm]
     calls = pd.DataFrame(
@@ -92,6 +99,34 @@ def logged(
         }
     )
     return calls, scores
+
+
+def past_of(
+    folder: Path, arms: Mapping[str, LoggedArm], log: tuple[pd.DataFrame, pd.DataFrame], hours: int
+) -> Past:
+    """The log of target chat, checked and kept as a backtest keeps it."""
+    configs = tuple(Arm(name=name, config=ModelConfig(model=name)) for name in arms)
+    target = Target(name="chat", baseline=next(iter(arms)), arms=configs)
+    engine = Engine(Spool(folder / "spool"), EngineLimits())
+    files: dict[Kind, tuple[SpoolFile, ...]] = {}
+    for kind, frame in zip((Kind.CALLS, Kind.FEEDBACK), log, strict=True):
+        batch = Batch(
+            source="log",
+            kind=kind,
+            mapped=Mapped(),
+            inputs=(FrameInput(frame=frame, origin="log"),),
+            cursor={},
+        )
+        files[kind] = engine.ingest(batch, targets={"chat": target}, received_at=NOW).files
+    return keep_past(
+        engine,
+        files[Kind.CALLS],
+        files[Kind.FEEDBACK],
+        targets=["chat"],
+        start_s=int(START.timestamp()),
+        end_s=int(START.timestamp()) + hours * HOUR_S,
+        folder=folder / "log",
+    )
 
 
 def write_log(directory: Path, *logs: tuple[pd.DataFrame, pd.DataFrame]) -> None:

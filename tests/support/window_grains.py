@@ -12,22 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.rollouts.plan import CANARY, EXTENSION_HOURS, Plan
-from bench.rollouts.world import (
-    BUCKETS,
-    COST,
-    FAILURE,
-    LABELS,
-    LATENCY,
-    QUALITY,
-    REQUESTS,
-    SLOW,
-    Sums,
-)
+from bench.rollouts.world import COST, FAILURE, LABELS, LATENCY, QUALITY, REQUESTS, SLOW, Sums
 from optimizer.aggregates import (
     CLUSTER_FIELDS,
     CLUSTERS,
     HISTOGRAM,
     KEYS,
+    N_CLUSTERS,
     SUMS,
     pack_clusters,
     pack_histograms,
@@ -99,7 +90,7 @@ def _histograms(sums: Sums, place: tuple[IntArray, ...]) -> npt.NDArray[np.objec
 
 def _tables(sums: Sums, place: tuple[IntArray, ...], numbers: np.random.Generator) -> Tables:
     """Hash buckets of every row, shape (rows, fields, B)."""
-    tables = np.zeros((place[0].size, len(CLUSTER_FIELDS), BUCKETS), dtype=np.int64)
+    tables = np.zeros((place[0].size, len(CLUSTER_FIELDS), N_CLUSTERS), dtype=np.int64)
     if sums.clustered:
         tables[:, _FIELD["n"]] = sums.fine[REQUESTS][place]
         tables[:, _FIELD["n_failed"]] = sums.fine[FAILURE][place]
@@ -118,21 +109,21 @@ def _independent(
     n, failed = sums.n[place], sums.events[FAILURE][place]
     row = np.repeat(np.arange(n.size), n)
     rank = np.arange(row.size) - np.repeat(np.cumsum(n) - n, n)
-    bucket = numbers.integers(0, BUCKETS, row.size)
+    bucket = numbers.integers(0, N_CLUSTERS, row.size)
     if REQUESTS in sums.buckets:
         rollout, window, arm = place
         hour = window // sums.plan.windows_an_hour
         group = ((rollout * sums.plan.hours + hour) * 2 + arm)[row]
-        counts = sums.buckets[REQUESTS].reshape(-1, BUCKETS).astype(np.int64)
+        counts = sums.buckets[REQUESTS].reshape(-1, N_CLUSTERS).astype(np.int64)
         owner, held = np.nonzero(counts)
         repeats = counts[owner, held]
         owner, held = np.repeat(owner, repeats), np.repeat(held, repeats)
         shuffled = np.lexsort((numbers.random(held.size), owner))
         bucket[np.argsort(group, kind="stable")] = held[shuffled]
-    cell, lost = row * BUCKETS + bucket, rank < failed[row]
+    cell, lost = row * N_CLUSTERS + bucket, rank < failed[row]
     for name, cells in (("n", cell), ("n_failed", cell[lost])):
-        counted = np.bincount(cells, minlength=n.size * BUCKETS)
-        tables[:, _FIELD[name]] = counted.reshape(n.size, BUCKETS)
+        counted = np.bincount(cells, minlength=n.size * N_CLUSTERS)
+        tables[:, _FIELD[name]] = counted.reshape(n.size, N_CLUSTERS)
 
 
 def _hourly(sums: Sums, place: tuple[IntArray, ...], tables: Tables) -> None:

@@ -1,19 +1,18 @@
 """Reading: everything the sources hold, from an empty cursor, into files of the backtest alone."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 
-from optimizer.engine import Engine, Ingested, Spool
-from optimizer.engine.past import Past, keep_past
-from optimizer.engine.spool import CALLS, FEEDBACK, QUARANTINE
+from optimizer.engine import Engine, Spool
+from optimizer.engine.past import SOURCE, keep_past
+from optimizer.engine.spool import CALLS, DATASETS, FEEDBACK
+from optimizer.engine.walked import Read
 from optimizer.errors import ConfigError, DataError
 from optimizer.loop.decide import HISTORY_DAYS
 from optimizer.loop.equipment import Equipment
-from optimizer.metrics import DAY_S, HOUR_S, at, ceil_s, floor_s
+from optimizer.loop.observe import PullReport
+from optimizer.metrics import DAY_S, HOUR_S, Window, at, ceil_s, floor_s
 from optimizer.ports import Source, SpoolFile
 
 LONGEST: Final = timedelta(days=28)
@@ -21,79 +20,6 @@ LONGEST: Final = timedelta(days=28)
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, and of how much; None = nobody knows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """Whole hours ``[start, end)``, aware UTC, that are decided and valued anew.
-
-    Raises:
-        ConfigError: an end is not a whole hour, or there is no hour between them.
-    """
-
-    start: datetime
-    end: datetime
-
-    def __post_init__(self) -> None:
-        """Check order and grid."""
-        for name, moment in (("from", self.start), ("to", self.end)):
-            if moment.tzinfo is None or moment.timestamp() % HOUR_S:
-                msg = f"{name} = {moment.isoformat()} is no whole hour, UTC"
-                raise ConfigError(msg)
-        if self.start >= self.end:
-            msg = f"from = {self.start.isoformat()} is not before to = {self.end.isoformat()}"
-            raise ConfigError(msg)
-
-    @property
-    def start_s(self) -> int:
-        """Start, Unix seconds."""
-        return int(self.start.timestamp())
-
-    @property
-    def end_s(self) -> int:
-        """End, Unix seconds."""
-        return int(self.end.timestamp())
-
-    @property
-    def hours(self) -> int:
-        """How many hours there are."""
-        return (self.end_s - self.start_s) // HOUR_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """What the sources held.
-
-    targets: those that are run again; n_rows = kept, n_duplicates and by_reason's rows together;
-    history_s: Unix seconds from which on rows before the period are there.
-    """
-
-    past: Past
-    targets: tuple[str, ...]
-    period: Period
-    history_s: int
-    n_rows: int
-    n_duplicates: int
-    by_reason: Mapping[str, int]
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """Files so far, and counts."""
-
-    files: dict[str, list[SpoolFile]] = field(
-        default_factory=lambda: {CALLS: [], FEEDBACK: [], QUARANTINE: []}
-    )
-    n_rows: int = 0
-    n_duplicates: int = 0
-    by_reason: Counter[str] = field(default_factory=Counter)
-
-    def add(self, found: Ingested) -> None:
-        for file in found.files:
-            self.files[file.dataset].append(file)
-        self.n_rows += found.n_rows
-        self.n_duplicates += found.n_duplicates
-        self.by_reason.update(found.by_reason)
 
 
 def read(
@@ -117,7 +43,7 @@ def read(
 
     Raises:
         ConfigError: no source or no such target is configured, or the period is no whole hours.
-        DataError: the log holds no call of a configured target.
+        DataError: the log holds no call of such a target, or none in the period.
         UnavailableError: a source does not answer, or the disk or the memory did not suffice.
     """
     if not equipment.sources:
@@ -128,37 +54,49 @@ def read(
         raise ConfigError(f"there is no target {', '.join(strange)}; targets: {known}")
     apart = equipment.engine.spool.root.parent / "log"
     engine = Engine(Spool(apart / "spool"), equipment.engine.limits)
-    gathered = _Gathered()
+    files: dict[str, list[SpoolFile]] = {name: [] for name in DATASETS}
+    report = PullReport(source=SOURCE)
     for source in equipment.sources:
-        _read_source(equipment, engine, source, gathered, now=now, progress=progress)
-    calls = gathered.files[CALLS]
+        report = _read_source(
+            equipment, engine, source, files, report=report, now=now, progress=progress
+        )
+    calls = files[CALLS]
     if not calls:
         raise DataError(
-            f"none of {gathered.n_rows} rows is a call of a configured target and arm; set aside: "
-            f"{dict(gathered.by_reason)}"
+            f"none of {report.n_rows} rows is a call of a configured target and arm; set aside: "
+            f"{dict(report.by_reason)}"
         )
-    period = _period(calls, start, end)
+    reach = Window(
+        start=at(min(file.min_s for file in calls)), end=at(max(file.max_s for file in calls) + 1)
+    )
+    period = _period(reach, start, end)
     history_s = period.start_s - max(equipment.baseline_days, HISTORY_DAYS) * DAY_S
     chosen = tuple(name for name in equipment.targets if not targets or name in targets)
     progress("sorting the log", 0, None)
     past = keep_past(
         engine,
         _within(calls, history_s, period.end_s),
-        gathered.files[FEEDBACK],
+        files[FEEDBACK],
         targets=chosen,
         start_s=history_s,
         end_s=period.end_s,
         folder=apart,
     )
-    engine.spool.discard([file.name for files in gathered.files.values() for file in files])
+    engine.spool.discard([file.name for each in files.values() for file in each])
+    if not past.served(start_s=period.start_s, end_s=period.end_s):
+        raise DataError(
+            f"the log holds no call of {', '.join(chosen)} from {period.start.isoformat()} to "
+            f"{period.end.isoformat()}; it reaches from {reach.start.isoformat()} to "
+            f"{reach.end.isoformat()}"
+        )
     return Read(
         past=past,
         targets=chosen,
         period=period,
         history_s=history_s,
-        n_rows=gathered.n_rows,
-        n_duplicates=gathered.n_duplicates,
-        by_reason=MappingProxyType(dict(sorted(gathered.by_reason.items()))),
+        n_rows=report.n_rows,
+        n_duplicates=report.n_duplicates,
+        by_reason=report.by_reason,
     )
 
 
@@ -166,11 +104,13 @@ def _read_source(
     equipment: Equipment,
     engine: Engine,
     source: Source,
-    gathered: _Gathered,
+    files: Mapping[str, list[SpoolFile]],
     *,
+    report: PullReport,
     now: datetime,
     progress: Progress,
-) -> None:
+) -> PullReport:
+    """The report after one more source, whose rows are in the files."""
     prices = equipment.book_prices(now)
     batches = source.pull({}, until=now)
     try:
@@ -180,24 +120,33 @@ def _read_source(
                 targets=equipment.targets,
                 received_at=now,
                 prices=prices,
-                known_calls=gathered.files[CALLS] if batch.kind.value == CALLS else (),
-                known_feedback=gathered.files[FEEDBACK],
+                known_calls=files[CALLS] if batch.kind.value == CALLS else (),
+                known_feedback=files[FEEDBACK],
                 known_quarantine=(),
             )
-            gathered.add(found)
-            progress(f"reading {source.name}", gathered.n_rows, None)
+            report = report.plus(found)
+            for file in found.files:
+                files[file.dataset].append(file)
+            progress(f"reading {source.name}", report.n_rows, None)
     finally:
         # A source that holds files open lets go of them, also when a batch could not be kept.
         close: Callable[[], None] | None = getattr(batches, "close", None)
         if close is not None:
             close()
+    return report
 
 
-def _period(calls: Sequence[SpoolFile], start: datetime | None, end: datetime | None) -> Period:
-    newest = at(max(file.max_s for file in calls) + 1)
-    oldest = at(floor_s(at(min(file.min_s for file in calls)), HOUR_S))
-    until = at(ceil_s(newest, HOUR_S)) if end is None else end
-    return Period(start=max(oldest, until - LONGEST) if start is None else start, end=until)
+def _period(reach: Window, start: datetime | None, end: datetime | None) -> Window:
+    """The whole hours that are asked for; of the last four weeks of the log if none are."""
+    until = at(ceil_s(reach.end, HOUR_S)) if end is None else end
+    oldest = at(floor_s(reach.start, HOUR_S))
+    since = max(oldest, until - LONGEST) if start is None else start
+    for name, moment in (("from", since), ("to", until)):
+        if moment.tzinfo is None or moment.timestamp() % HOUR_S:
+            raise ConfigError(f"{name} = {moment.isoformat()} is no whole hour, UTC")
+    if since >= until:
+        raise ConfigError(f"from = {since.isoformat()} is not before to = {until.isoformat()}")
+    return Window(start=since, end=until)
 
 
 def _within(files: Sequence[SpoolFile], start_s: int, end_s: int) -> list[SpoolFile]:

@@ -9,15 +9,14 @@ alone. Nothing later than the hour can be used, because it is not there yet. Whe
 force, calls that the log holds of its two arms play canary and control
 (:mod:`optimizer.engine.past`), and the judge reads them as it always does.
 
-Left out are the guard, whose looks between the hours would end harm sooner, experiments, which need
-traffic that was split for them, and the judgement that a step makes again before it acts: no time
-passes in between. Where a person would be asked, the
-answer is yes, at once.
+Left out are the guard, whose looks between the hours would end harm sooner, and experiments, which
+need traffic that was split for them. Where a person would be asked, the answer is yes, at once.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -29,25 +28,27 @@ from optimizer.allocation import Allocation
 from optimizer.analyzers.drift import changed_arms
 from optimizer.decision import State
 from optimizer.engine.past import SOURCE, Past, deliver
+from optimizer.engine.spool import DATASETS
+from optimizer.engine.walked import Read, Walked
 from optimizer.errors import OptimizerError
 from optimizer.evidence import Considered, Insight, Proposal, Scene
-from optimizer.loop.act import take_lease
 from optimizer.loop.approval import answer
-from optimizer.loop.backtest.reading import Progress, Read
+from optimizer.loop.backtest.reading import Progress
 from optimizer.loop.decide import HISTORY_DAYS, gather, settle_proposals
 from optimizer.loop.equipment import Acting, Equipment
-from optimizer.loop.evaluate import IN_FLIGHT, Assessment, assess, record_looks
+from optimizer.loop.evaluate import assess, record_looks
 from optimizer.loop.explored import with_explored
-from optimizer.loop.keep import compact
-from optimizer.loop.observe import aggregate
+from optimizer.loop.keep import compact, prune
+from optimizer.loop.observe import EVER_S, aggregate
 from optimizer.loop.reconcile import reconcile
 from optimizer.loop.restarts import restart_evidence
-from optimizer.loop.steps import carry_out
-from optimizer.metrics import DAY_S, GRAIN_S, HOUR_S, at, floor_s
+from optimizer.loop.steps import tick
+from optimizer.metrics import HOUR_S, at
 from optimizer.ports import Intake
 
 ACTOR: Final = "backtest"
 _GRAINS: Final = timedelta(days=7)
+_DAYS: Final = timedelta(days=365)
 _TAKEN_OVER: Final = 2
 """How many times the baseline's calls another arm serves if it is in force in its place."""
 
@@ -56,31 +57,6 @@ _LOG = logging.getLogger(__name__)
 
 Consider = Callable[[Scene, Sequence[Insight]], Sequence[Considered]]
 """What a strategy made of every target: strategies of ours can say why they left what they left."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Walked:
-    """What was in force, and what was left.
-
-    past, start, end, n_rows, n_duplicates, by_reason: of the log; in_force: the arm of each target
-    at the start; offered: its arms; shares: target, arm, cell_s (the hour's start) and share of the
-    target's calls, for arms that decisions brought; all other calls are served as the log says.
-    left: hours in which a strategy left an arm, by target, arm and reason; details: what it said of
-    that the last time; failed: targets that could not be decided on, and why.
-    """
-
-    past: Past
-    start: datetime
-    end: datetime
-    n_rows: int
-    n_duplicates: int
-    by_reason: Mapping[str, int]
-    in_force: Mapping[str, str]
-    offered: Mapping[str, Sequence[str]]
-    shares: pd.DataFrame
-    left: Mapping[tuple[str, str, str], int]
-    details: Mapping[tuple[str, str, str], str]
-    failed: Mapping[str, str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,18 +111,14 @@ def walk(
         hour=period.start,
     )
     _hand_on(begun, found.history_s, period.start_s, ())
-    for number in range(period.hours):
-        begun.hour = at(period.start_s + number * HOUR_S)
+    hours = range(period.start_s, period.end_s, HOUR_S)
+    for number, hour_s in enumerate(hours, start=1):
+        begun.hour = at(hour_s)
         _optimize(begun)
         _serve(begun, in_force)
-        progress("walking the hours", number + 1, period.hours)
+        progress("walking the hours", number, len(hours))
     return Walked(
-        past=found.past,
-        start=period.start,
-        end=period.end,
-        n_rows=found.n_rows,
-        n_duplicates=found.n_duplicates,
-        by_reason=found.by_reason,
+        read=found,
         in_force=in_force,
         offered={
             name: tuple(arm.name for arm in equipment.targets[name].arms) for name in found.targets
@@ -164,8 +136,8 @@ def _in_force(equipment: Equipment, found: Read) -> dict[str, str]:
     """The arm in force when the first run looks, as far as the log tells by then.
 
     The configured baseline, unless another arm served more than twice as many calls: then that one
-    had taken its place. A target without a call before the period is decided on an hour later,
-    knowing that hour.
+    had taken its place. Of a target without a call before the period the first hour tells: nothing
+    else says which arm it begins with.
     """
     start_s = found.period.start_s
     first = found.past.served(start_s=start_s, end_s=start_s + HOUR_S)
@@ -210,9 +182,13 @@ def _serve(state: _Walk, in_force: Mapping[str, str]) -> None:
     start_s = int(state.hour.timestamp())
     splits = state.equipment.ledger.effects.desired_all()
     for name, split in sorted(splits.items()):
+        # While another canary is tried the arm that was promoted is baseline and control at once.
+        shares: defaultdict[str, float] = defaultdict(float)
         for part in split.slices:
-            if part.arm != in_force[name]:
-                state.shares.append((name, part.arm, start_s, part.share))
+            shares[part.arm] += part.share
+        state.shares += [
+            (name, arm, start_s, share) for arm, share in shares.items() if arm != in_force[name]
+        ]
     canaries = [split for split in splits.values() if split.decision_id is not None]
     _hand_on(state, start_s, start_s + HOUR_S, canaries)
 
@@ -231,20 +207,22 @@ def _optimize(state: _Walk) -> None:
     decided = settle_proposals(equipment, seen, proposals, acting=acting)
     for decision in decided.plan.decisions:
         if decision.id in decided.created and decision.state is State.AWAITING_APPROVAL:
-            answer(
-                equipment,
-                decision.id,
-                agreed=True,
-                reason="assumed",
-                acting=acting,
-                as_of=as_of,
-            )
+            with _apart(state, decision.target):
+                answer(
+                    equipment,
+                    decision.id,
+                    agreed=True,
+                    reason="assumed",
+                    acting=acting,
+                    as_of=as_of,
+                )
     restart_evidence(equipment, changed_arms(insights, equipment.targets), acting=acting)
     assessments = assess(equipment, acting=acting, as_of=as_of)
     record_looks(equipment, assessments, acting=acting)
     for assessment in assessments:
         if assessment.is_due:
-            _step(state, assessment)
+            with _apart(state, assessment.decision.target):
+                tick(equipment, assessment.decision.id, acting=acting, as_of=as_of)
     if as_of.hour == 0:
         _keep(equipment, as_of)
 
@@ -267,16 +245,11 @@ def _proposals(state: _Walk, scene: Scene, insights: Sequence[Insight]) -> list[
     return proposals
 
 
-def _step(state: _Walk, assessment: Assessment) -> None:
-    """Take the step; one failing target never stops the others."""
-    equipment, acting = state.equipment, state.acting
-    target = assessment.decision.target
+@contextmanager
+def _apart(state: _Walk, target: str) -> Iterator[None]:
+    """One failing target never stops the others."""
     try:
-        lease = take_lease(equipment, target, acting)
-        try:
-            carry_out(equipment, assessment, acting=acting, as_of=state.hour, lease=lease)
-        finally:
-            equipment.ledger.effects.release(lease)
+        yield
     except OptimizerError as error:
         _LOG.warning("%s: %s", target, error)
         state.failed[target] = str(error)
@@ -284,14 +257,20 @@ def _step(state: _Walk, assessment: Assessment) -> None:
 
 def _keep(equipment: Equipment, as_of: datetime) -> None:
     """The daily housekeeping, so that neither files nor aggregates pile up."""
-    store, width = equipment.ledger.aggregates, timedelta(days=1)
-    needed = [as_of - max(_GRAINS, equipment.feedback_horizon + width)]
-    needed += [
-        decision.evidence_from
-        for decision in equipment.ledger.decisions.find(states=IN_FLIGHT)
-        if decision.evidence_from is not None
-    ]
-    store.prune(GRAIN_S, before_s=floor_s(min(needed), DAY_S))
-    oldest = as_of - timedelta(days=max(equipment.baseline_days, HISTORY_DAYS)) - width
-    store.prune(HOUR_S, before_s=floor_s(oldest, DAY_S))
+    width = timedelta(days=1)
+    prune(
+        equipment,
+        as_of,
+        grains=max(_GRAINS, equipment.feedback_horizon + width),
+        hours=timedelta(days=max(equipment.baseline_days, HISTORY_DAYS)) + width,
+        days=_DAYS,
+    )
+    before = _manifest(equipment)
     compact(equipment, as_of)
+    # A sweep waits for readers, by the real clock, in which these files are always new.
+    equipment.engine.spool.discard(before - _manifest(equipment))
+
+
+def _manifest(equipment: Equipment) -> set[str]:
+    files = equipment.ledger.intake.files
+    return {file.name for name in DATASETS for file in files(name, start_s=-EVER_S, end_s=EVER_S)}

@@ -17,6 +17,7 @@ from optimizer.evidence import Anchor, Scene
 from optimizer.metrics import DAY_S
 from optimizer.policy import Guardrail
 from optimizer.statistics import arms
+from optimizer.statistics.arms import Row
 from optimizer.statistics.outlook import chance_above, dominated_by, outlook
 from optimizer.strategies.pareto.settings import Settings
 
@@ -54,6 +55,11 @@ def judged(scene: Scene, settings: Settings) -> pd.DataFrame:
         return book.assign(chosen=False)
     book = book.merge(_limits(scene, book, settings), on="target", how="left")
     return _chosen(_reasoned(_chances(book), scene, settings))
+
+
+def rests_on_prior(row: Row) -> bool:
+    """Whether the arm's cost, or its quality where that is guarded, is not known from its own."""
+    return row.cost_from != "own" or bool(row.guards_quality and row.quality_from != "own")
 
 
 def remaining_margin(guardrail: Guardrail | None, level: float, anchor: Anchor | None) -> float:

@@ -14,7 +14,7 @@ from optimizer.metrics import HOUR_S, METRICS
 from optimizer.policy import Policy
 from optimizer.statistics import arms, ramp
 from optimizer.statistics.arms import Row
-from optimizer.strategies.pareto.feasible import SLOW_SHARE, remaining_margin
+from optimizer.strategies.pareto.feasible import SLOW_SHARE, remaining_margin, rests_on_prior
 from optimizer.strategies.pareto.settings import Settings
 
 Units = npt.NDArray[np.float64]
@@ -159,7 +159,10 @@ def _reachable(
     scene: Scene, row: Row, base: Row, units: Units, *, rate: float, settings: Settings
 ) -> ramp.Reach | Rejected:
     policy = scene.policies[str(row.target)]
-    plan = _reach(policy, _questions(scene, row, base, settings), units, rate)
+    # That none may be tried at all is said by validation.
+    exploratory = rests_on_prior(row) and policy.exploration_share > 0
+    shares = policy.shares(exploratory=exploratory)
+    plan = _reach(policy, _questions(scene, row, base, settings), units, rate, shares)
     limit = policy.hold_expires_after.total_seconds() / HOUR_S
     if plan.longest_stage_hours <= limit:
         return plan
@@ -171,19 +174,23 @@ def _reachable(
     unspent = _questions(replace(scene, anchors={}), row, base, settings)
     alpha = np.full(len(unspent), policy.alpha_promote)
     again = ramp.units_for(unspent, alpha=alpha, power=settings.power)
-    if _reach(policy, unspent, again, rate).longest_stage_hours <= limit:
+    if _reach(policy, unspent, again, rate, shares).longest_stage_hours <= limit:
         return _spent(row, detail)
     return Rejected(arm=row.arm, reason="not_reachable", detail=detail)
 
 
 def _reach(
-    policy: Policy, questions: Sequence[ramp.Question], units: Units, rate: float
+    policy: Policy,
+    questions: Sequence[ramp.Question],
+    units: Units,
+    rate: float,
+    shares: Sequence[float],
 ) -> ramp.Reach:
     return ramp.reach(
         questions,
         units,
         requests_per_hour=rate,
-        shares=[stage.share for stage in policy.stages],
+        shares=shares,
         bake_hours=[stage.bake_time.total_seconds() / HOUR_S for stage in policy.stages],
         min_requests=[stage.min_requests for stage in policy.stages],
     )

@@ -23,11 +23,10 @@ from optimizer.statistics import arms, ramp
 from optimizer.statistics.arms import Row
 from optimizer.statistics.multiplicity import given_selected
 from optimizer.statistics.outlook import Z_95, known, predictions
-from optimizer.strategies.pareto.feasible import judged
+from optimizer.statistics.seasonal import DAY_HOURS
+from optimizer.strategies.pareto.feasible import judged, rests_on_prior
 from optimizer.strategies.pareto.plan import plans
 from optimizer.strategies.pareto.settings import NAME, Settings
-
-DAY_HOURS: Final = 24
 
 DETAILS: Final[Mapping[str, str]] = {
     "disabled": "disabled in the configuration",
@@ -107,8 +106,7 @@ class Pareto:
     ) -> Proposal:
         base = next(row for row in rows if row.is_base)
         row = next(row for row in rows if row.chosen)
-        guarded = bool(row.guards_quality)
-        exploratory = row.cost_from != "own" or (guarded and row.quality_from != "own")
+        exploratory = rests_on_prior(row)
         return Proposal(
             id=proposal_id(NAME, row.target, row.arm, scene.now),
             strategy=NAME,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from optimizer.report.backtest import Backtest, Refused
-from optimizer.report.backtest_scenarios import Outlook
-from optimizer.report.backtest_value import Amount
+from optimizer.report.backtest.records import Backtest, Refused
+from optimizer.report.backtest.scenarios import Outlook
+from optimizer.report.backtest.value import Amount
 
 UNKNOWN: Final = "unknown"
 _CENTS: Final = 10.0
@@ -55,14 +55,14 @@ def within(amount: Amount, form: Callable[[float], str]) -> str:
         >>> within(Amount(value=0.1, lower=0.05, upper=0.15), percent)
         '10.0 % [5.0 %, 15.0 %]'
         >>> within(Amount(value=0.1, lower=math.nan, upper=math.nan), percent)
-        '10.0 % (too few sessions for an interval)'
+        '10.0 % (no interval: too few sessions, or all alike)'
         >>> within(Amount(value=0.0, lower=0.0, upper=0.0), percent)
         '0.0 %'
     """
     if math.isnan(amount.value) or amount.lower == amount.upper:
         return form(amount.value)
     if math.isnan(amount.lower):
-        return f"{form(amount.value)} (too few sessions for an interval)"
+        return f"{form(amount.value)} (no interval: too few sessions, or all alike)"
     return f"{form(amount.value)} [{form(amount.lower)}, {form(amount.upper)}]"
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from optimizer.metrics import METRICS, Direction
 from optimizer.policy import Guardrail, Policy
-from optimizer.report.backtest_value import (
+from optimizer.report.backtest.value import (
     NAN,
     NOTHING,
     UNKNOWN,

@@ -1,15 +1,17 @@
 """A backtest as one self-contained HTML page: no script, no font and no picture from elsewhere."""
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from optimizer.metrics import DAY_S, HOUR_S
-from optimizer.report import backtest_text as text
-from optimizer.report.backtest import Backtest, Made, Series
+from optimizer.errors import ConfigError
+from optimizer.metrics import HOUR_S
+from optimizer.report.backtest import text
+from optimizer.report.backtest.curves import Series
+from optimizer.report.backtest.records import Backtest, Made
 from optimizer.report.svg import BLUE, GREEN, GREY, RED, Panel, drawing
 
 WIDTH: Final = 1_080
@@ -20,6 +22,25 @@ MOST_PANELS: Final = 30
 """Targets that get a panel of their own: those that spent most."""
 
 TONES: Final = {"promoted": "good", "in flight": "soft", "unknown": "soft", "not proven": "soft"}
+
+
+def check_place(html: Path | None) -> None:
+    """Refuse a place for the page before the hours that it takes to fill it; None is no page.
+
+    Raises:
+        ConfigError: it is no page's name, or there is no such directory.
+    """
+    if html is None:
+        return
+    if html.suffix != ".html":
+        raise ConfigError(f"{html} does not end in .html: no page is written over another file")
+    if not html.absolute().parent.is_dir():
+        raise ConfigError(f"{html}: there is no directory {html.absolute().parent}")
+
+
+def write(found: Backtest, html: Path) -> None:
+    """Write the page, in place of an older one."""
+    html.write_text(render(found, title="Backtest"), encoding="utf-8")
 
 
 def render(found: Backtest, *, title: str) -> str:
@@ -93,25 +114,11 @@ def _panel(  # noqa: PLR0917 - a rectangle
 
 
 def _band(series: Series) -> list[tuple[float, float, float]]:
-    """The interval at the end of each hour, straight between the ends of days."""
-    if not series.half_width:
-        return []
-    moments = [min(series.half_width) - DAY_S, *series.half_width]
-    halves = [0.0, *series.half_width.values()]
-    rows = []
-    for start, value in zip(series.hour_s.tolist(), series.decided.tolist(), strict=True):
-        half = _between(start + HOUR_S, moments, halves)
-        rows.append((float(start + HOUR_S), value - half, value + half))
-    return rows
-
-
-def _between(at_s: float, moments: Sequence[float], values: Sequence[float]) -> float:
-    """The value on the straight line through the points; that of the last one behind it."""
-    for left, right, low, high in zip(moments, moments[1:], values, values[1:], strict=False):
-        if at_s <= right:
-            share = max(0.0, (at_s - left) / (right - left))
-            return low + share * (high - low)
-    return values[-1] if values else math.nan
+    """The interval at the end of each hour; none where nothing is estimated."""
+    ends = series.hour_s + HOUR_S
+    low, high = series.decided - series.half_width, series.decided + series.half_width
+    rows = zip(ends.tolist(), low.tolist(), high.tolist(), strict=True)
+    return list(rows) if series.half_width.any() else []
 
 
 def _marks(panel: Panel, decisions: Sequence[Made]) -> None:

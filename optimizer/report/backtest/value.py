@@ -24,15 +24,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from optimizer.aggregates import N_CLUSTERS
 from optimizer.metrics import DAY_S, HOUR_S
-from optimizer.statistics.clusters import MIN_CLUSTERS, effective_clusters
-
-FloatArray = npt.NDArray[np.float64]
+from optimizer.statistics.clusters import effective_clusters
+from optimizer.statistics.offpolicy import PolicyValue
 
 NAN: Final = math.nan
 DECISIONS: Final = "decisions"
@@ -133,8 +130,10 @@ def value_costs(sums: Sums, shares: pd.DataFrame) -> Costs:
 
 def _cost_weights(hours: pd.DataFrame, shares: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
     """How each request's deviation moves each scenario's saving."""
-    known = hours[hours["known"]][[*HOUR, "share", "requests"]].rename(columns={"share": "plain"})
-    wanted = known.merge(prices, on=["target", "cell_s"], how="inner")
+    # Hours that save exactly nothing are no estimates.
+    moved = hours[hours["saving_usd"] != 0.0][[*HOUR, "share", "requests"]]
+    moved = moved.rename(columns={"share": "plain"})
+    wanted = moved.merge(prices, on=["target", "cell_s"], how="inner")
     wanted = wanted.merge(shares, on=["scenario", *CELL], how="left")
     wanted["weighted"] = -wanted["requests"] * wanted["share"].fillna(0.0) / wanted["weight"]
     days = prices.assign(day_s=prices["cell_s"] // DAY_S * DAY_S)
@@ -190,7 +189,7 @@ def amount(value: float, spread: pd.DataFrame) -> Amount:
     """The value with its limits, from the rows of its spread.
 
     Without a row nothing is estimated and the value is certain. Where the sessions that speak are
-    worth fewer than 20 hash buckets the limits are unknown.
+    worth fewer than 20 hash buckets, or differ in nothing, the limits are unknown.
 
     Examples:
         >>> rows = pd.DataFrame({"cluster": range(100), "z": [1.0, -1.0] * 50, "load": 1.0})
@@ -202,18 +201,8 @@ def amount(value: float, spread: pd.DataFrame) -> Amount:
     """
     if not spread["load"].sum() > 0:
         return Amount(value=value, lower=value, upper=value)
-    half = half_width(_buckets(spread, "z"), _buckets(spread, "load"))
+    half = _half_width(value, spread)
     return Amount(value=value, lower=value - half, upper=value + half)
-
-
-def half_width(z: FloatArray, load: FloatArray) -> float:
-    """Half of the 95 % interval of a sum of deviations by hash bucket, shapes (N_CLUSTERS,)."""
-    worth = int(effective_clusters(load))
-    if worth < MIN_CLUSTERS:
-        return NAN
-    filled = int(np.count_nonzero(load > 0))
-    variance = filled / (filled - 1.0) * float((z**2).sum())
-    return float(special.stdtrit(worth - 1, 0.975)) * math.sqrt(variance)
 
 
 def cumulated(spread: pd.DataFrame) -> dict[int, float]:
@@ -221,21 +210,21 @@ def cumulated(spread: pd.DataFrame) -> dict[int, float]:
 
     ``spread``: of the targets and the scenario that are added up.
     """
-    z, load = np.zeros(N_CLUSTERS), np.zeros(N_CLUSTERS)
-    found: dict[int, float] = {}
-    for day_s, rows in spread.groupby("day_s", sort=True):
-        z, load = z + _buckets(rows, "z"), load + _buckets(rows, "load")
-        found[int(str(day_s))] = half_width(z, load)
-    return found
+    days = sorted(int(day) for day in spread["day_s"].unique())
+    return {day: _half_width(0.0, spread[spread["day_s"] <= day]) for day in days}
 
 
-def _buckets(spread: pd.DataFrame, column: str) -> FloatArray:
-    summed = np.bincount(
-        spread["cluster"].to_numpy(dtype=np.int64),
-        weights=spread[column].to_numpy(dtype=np.float64),
-        minlength=N_CLUSTERS,
+def _half_width(value: float, spread: pd.DataFrame) -> float:
+    """Half of the 95 % interval of a value, from sums of deviations by hash bucket of sessions."""
+    buckets = spread.groupby("cluster", sort=True)[["z", "load"]].sum()
+    z = buckets["z"].to_numpy(dtype=np.float64)
+    found = PolicyValue(
+        value=value,
+        # What is only rounding is no small error, but none that is known.
+        influence=np.where(np.abs(z) > _ROUNDING * abs(value), z, 0.0),
+        clusters=int(effective_clusters(buckets["load"])),
     )
-    return summed.astype(np.float64)
+    return float(special.stdtrit(found.clusters - 1, 0.975)) * math.sqrt(found.variance)
 
 
 def arm_scenario(arm: str) -> str:

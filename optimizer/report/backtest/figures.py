@@ -10,17 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from optimizer.aggregates import N_CLUSTERS
 from optimizer.policy import Policy
-from optimizer.report.backtest_scenarios import UNCHANGED, Outlook, Scenarios
-from optimizer.report.backtest_value import DECISIONS, arm_scenario
+from optimizer.report.backtest.scenarios import UNCHANGED, Outlook, Scenarios
+from optimizer.report.backtest.value import DECISIONS, arm_scenario
+from optimizer.statistics.clusters import bucket_ratio
+from optimizer.statistics.offpolicy_support import MEAN_WEIGHT_SE
+
+FloatArray = npt.NDArray[np.float64]
 
 RANDOMISED: Final = "randomised"
 OBSERVED: Final = "as observed, not randomised"
 CONTRADICTED: Final = "as observed: the propensities do not fit the log"
 BEST: Final = "best arm of each target"
-_SIGMAS: Final = 4.0
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,26 +115,39 @@ def bases(propensities: pd.DataFrame) -> dict[str, str]:
     """How far each target's log allows comparisons.
 
     The weights 1/p of the requests an arm served add up to all requests, up to chance; where they
-    are further off than four standard errors, what the log calls propensities is something else.
+    are further off than four standard errors over sessions, which keep their arm, what the log
+    calls propensities is something else.
 
     Args:
-        propensities: target, arm, n, known, and the sums of 1/p and of its square: weight, squares.
+        propensities: target, arm, cluster, n, known, and the sum of 1/p: weight.
 
     References:
-        Statistical specification, off-policy gate (LOW_OVERLAP).
+        Bottou et al. (2013), Counterfactual reasoning and learning systems, JMLR 14:3207 (a mean
+        weight away from 1 betrays what is wrong with the log).
     """
     found = {}
     for target, rows in propensities.groupby("target"):
-        total = float(rows["n"].sum())
-        mean = rows["weight"] / total
-        error = ((rows["squares"] / total - mean**2).clip(lower=0.0) / total) ** 0.5
-        if rows["known"].sum() < total:
+        sizes = _buckets(rows, "n")
+        if rows["known"].sum() < rows["n"].sum():
             found[str(target)] = OBSERVED
-        elif bool(((mean - 1.0).abs() > _SIGMAS * error + 1e-9).any()):
+        elif any(_misfits(own, sizes) for _, own in rows.groupby("arm")):
             found[str(target)] = CONTRADICTED
         else:
             found[str(target)] = RANDOMISED
     return found
+
+
+def _misfits(rows: pd.DataFrame, sizes: FloatArray) -> bool:
+    """Whether an arm's mean weight is too far from 1, by the spread over sessions."""
+    mean = bucket_ratio(_buckets(rows, "weight"), sizes, min_clusters=2)
+    error = math.sqrt(np.nan_to_num(mean.variance))  # one chance for all has no spread
+    return abs(float(mean.value) - 1.0) > MEAN_WEIGHT_SE * error + _ROUNDING
+
+
+def _buckets(rows: pd.DataFrame, column: str) -> FloatArray:
+    """The column's sums by hash bucket of sessions, shape (N_CLUSTERS,)."""
+    sums = np.bincount(rows["cluster"], rows[column], minlength=N_CLUSTERS)
+    return sums.astype(np.float64)
 
 
 def _spent(calls: pd.DataFrame) -> Spent:
