@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run tests; each starts servers of its own.
+WORKERS ?= 2
 CODE := $(wildcard optimizer tasks flows tests bench deployments examples)
 
 # The stamp's name holds what was installed, so a changed lock installs anew and a fresh checkout
@@ -20,7 +22,7 @@ demo: $(STAMP) ## run the whole loop on a simulated world, in one command
 	@start=$$(date +%s); $(BIN)/llmopt demo && echo "demo: $$(( $$(date +%s) - start )) s"
 
 test: $(STAMP) ## run the quick tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(STAMP) ## lint, types, import rules, lock: only reads
 	$(BIN)/ruff check $(CODE)
@@ -40,7 +42,7 @@ serve: $(STAMP) ## run the optimizer with its schedules and its page
 	$(BIN)/llmopt serve
 
 test-slow: $(STAMP) ## run the slow tests: simulations, real-flow runs
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n $(WORKERS) --dist worksteal
 
 coverage: $(STAMP) ## run the quick tests and list the lines and branches they miss
 	$(BIN)/coverage run -m pytest -q

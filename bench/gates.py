@@ -26,10 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="directory of the data sets")
     given = parser.parse_args(arguments)
     small = ("--quick",) if given.quick else ()
+    tables = () if given.data is None else ("--data", str(given.data))
     parts = [
         ("canary: error, power, promotion, coverage", ("-m", "bench", "canary", *small)),
-        ("declaring: first declared winners", ("-m", "bench", "declaring", *small)),
+        ("decide: choosing among arms", ("-m", "bench", "decide", *tables, *small)),
         ("judging: time of many rollouts", ("-m", "bench", "judging", "--windows", "1")),
+        ("deciding: time of many targets", ("-m", "bench", "deciding")),
+        ("deciding: time of many targets", ("-m", "bench", "deciding", "--repeats", "1")),
     ]
     data, measured = str(given.data), str((given.data or Path()) / "coderouterbench")
     needing = [

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from bench.world.coderouter import BASELINE, Benchmark
+from bench.world.coderouter import Benchmark
 from bench.world.loop import START, World, opened, rewarded, run
 from bench.world.traffic import Traffic, streams
 from optimizer.decision import Decision, State
@@ -57,7 +57,7 @@ def hindsight(bench: Benchmark, choice: Mapping[str, str]) -> Hindsight:
     """What a choice saves and loses where every target has the same traffic."""
     spent = {
         arm_of: sum(bench.outcomes[name, choice_of(name)].cost_usd for name in bench.targets)
-        for arm_of, choice_of in (("own", choice.__getitem__), ("base", lambda _: BASELINE))
+        for arm_of, choice_of in (("own", choice.__getitem__), ("base", lambda _: bench.baseline))
     }
     lost = np.mean([bench.lost(name, choice[name]) for name in bench.targets])
     return Hindsight(choice=choice, saving=1.0 - spent["own"] / spent["base"], lost=float(lost))
@@ -108,7 +108,7 @@ def volume(bench: Benchmark, margin: float) -> Volume:
         plans = {
             f"{arm} on {name}": _planned(bench, name, arm, margin, rate)
             for name, arm in best.choice.items()
-            if arm != BASELINE
+            if arm != bench.baseline
         }
         if all(plan.longest_stage_hours <= hold for plan in plans.values()):
             break
@@ -120,7 +120,7 @@ def volume(bench: Benchmark, margin: float) -> Volume:
 
 def _planned(bench: Benchmark, name: str, arm: str, margin: float, rate: float) -> ramp.Reach:
     limits = policy(margin)
-    spread = [bench.outcomes[name, each].quality_variance for each in (arm, BASELINE)]
+    spread = [bench.outcomes[name, each].quality_variance for each in (arm, bench.baseline)]
     question = ramp.Question(
         metric="quality",
         variance=float(np.mean(spread)),
@@ -144,7 +144,8 @@ class Result:
 
     saving and lost are against staying with the baseline; settled_saving is that of the arms in
     force at the end; canary_requests were served before a promotion, in canaries that failed or
-    passed; hours_to_reach: when the last promotion that still stands began, None without one.
+    passed; hours_to_reach: when the last promotion that still stands began, None without one;
+    since: that hour of each target whose arm in force was promoted.
     """
 
     seed: int
@@ -155,13 +156,24 @@ class Result:
     hours_to_reach: float | None
     outcomes: Mapping[str, int]
     in_force: Mapping[str, str]
+    since: Mapping[str, float]
 
 
 def replay(
-    bench: Benchmark, *, margin: float, seeds: Sequence[int], requests_per_hour: float, hours: int
+    bench: Benchmark,
+    *,
+    margin: float,
+    seeds: Sequence[int],
+    requests_per_hour: float,
+    hours: int,
+    limits: Policy | None = None,
 ) -> list[Result]:
-    """The optimizer on the benchmark, every seed a copy of the four targets, all in one world."""
-    limits, copies = policy(margin), [(seed, name) for seed in seeds for name in bench.targets]
+    """The optimizer on the benchmark, every seed a copy of its targets, all in one world.
+
+    limits: None = :func:`policy` of the margin.
+    """
+    limits = limits or policy(margin)
+    copies = [(seed, name) for seed in seeds for name in bench.targets]
     names = {f"{name}/{seed}": (seed, name) for seed, name in copies}
     chance = {
         each: streams(seed, [f"{name} {margin}"])[f"{name} {margin}"]
@@ -190,16 +202,16 @@ def _result(bench: Benchmark, world: World, seed: int) -> Result:
     spent = base = lost = requests = 0.0
     for each, (n, quality, cost) in rewarded(world).items():
         if each in own:
-            reference = bench.outcomes[own[each], BASELINE]
+            reference = bench.outcomes[own[each], bench.baseline]
             requests, spent, base = requests + n, spent + cost, base + n * reference.cost_usd
             lost += n * reference.quality - quality
     store = world.ledger.decisions
     decisions = [each for each in store.find() if each.target in own]
-    standing = [
-        (each.deployed_at - START) / timedelta(hours=1)
+    standing = {
+        own[each.target]: (each.deployed_at - START) / timedelta(hours=1)
         for each in decisions
         if each.deployed_at is not None and in_force[each.target] == each.candidate
-    ]
+    }
     return Result(
         seed=seed,
         saving=1.0 - spent / base,
@@ -208,9 +220,10 @@ def _result(bench: Benchmark, world: World, seed: int) -> Result:
             bench, {name: in_force[each] for each, name in own.items()}
         ).saving,
         canary_requests=sum(n for (each, _), n in world.canaried.items() if each in own),
-        hours_to_reach=max(standing, default=None),
+        hours_to_reach=max(standing.values(), default=None),
         outcomes=Counter(ending(each, store.looks(each.id)) for each in decisions),
         in_force={name: in_force[each] for each, name in own.items()},
+        since=standing,
     )
 
 

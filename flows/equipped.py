@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optimizer import settings, wiring
 from optimizer.loop.equipment import Equipment
+from optimizer.loop.tuning import tuned
 
 CONFIG_VARIABLE = "LLMOPT_CONFIG"
 
@@ -36,7 +37,8 @@ def equipment(config_file: Path | None, clock: datetime | None = None) -> Equipm
     """The equipment for the configuration as it stands now.
 
     A run reads the configuration at its start; what another run of this process already opened for
-    the very same text is used again, because opening checks the database's migrations. ``clock``
+    the very same text is used again, because opening checks the database's migrations; arms that
+    tuning asked for are read anew. ``clock``
     pins the present for adapters that stamp times.
 
     Raises:
@@ -48,7 +50,7 @@ def equipment(config_file: Path | None, clock: datetime | None = None) -> Equipm
     key = hashlib.sha256(f"{loaded.path.resolve()}:{loaded.fingerprint}".encode()).hexdigest()
     if key not in _open:
         _open[key] = wiring.equip(loaded, clock=_clock)
-    return _open[key]
+    return tuned(_open[key])
 
 
 def close_all() -> None:

@@ -12,7 +12,8 @@ from flows.occasion import occasion, run_name
 from flows.parameters import OptimizeParameters
 from flows.reconciling import reconcile
 from optimizer.analyzers.drift import changed_arms
-from optimizer.evidence import Insight, Proposal, Scene
+from optimizer.evidence import Considered, Insight, Scene
+from optimizer.loop.alerts import raise_alerts, with_told
 from optimizer.loop.decide import gather, keep_insights
 from optimizer.loop.equipment import Equipment
 from optimizer.loop.experiments import with_experiments
@@ -41,8 +42,11 @@ async def optimize(parameters: OptimizeParameters = OptimizeParameters()) -> dic
         keep_insights(equipment, when.as_of, insights)
         changed = changed_arms(insights, equipment.targets)
         tried = () if parameters.dry_run else experiment(equipment, acting, when, changed=changed)
-        scene = with_experiments(equipment, scene)
-        proposals = _proposals(equipment, scene, insights)
+        scene = with_told(equipment, with_experiments(equipment, scene))
+        considered = _considered(equipment, scene, insights)
+        proposals = [each.proposal for each in considered if each.proposal is not None]
+        if not parameters.dry_run:
+            insights.extend(raise_alerts(equipment, when.as_of, considered))
         decided = decide(
             opaque(equipment), opaque(scene), opaque(proposals), acting, dry_run=parameters.dry_run
         )
@@ -71,8 +75,8 @@ def _insights(equipment: Equipment, scene: Scene) -> list[Insight]:
     return found
 
 
-def _proposals(equipment: Equipment, scene: Scene, insights: list[Insight]) -> list[Proposal]:
-    found: list[Proposal] = []
+def _considered(equipment: Equipment, scene: Scene, insights: list[Insight]) -> list[Considered]:
+    found: list[Considered] = []
     for name, strategy in equipment.strategies.items():
         found.extend(run_strategy(name, opaque(strategy), opaque(scene), opaque(insights)))
     return found

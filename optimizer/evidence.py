@@ -252,7 +252,8 @@ class Proposal:
     """A candidate arm for a target, with what it rests on.
 
     priority: larger is taken first; exploratory: rests on a prior, not on traffic of its own;
-    urgent: a safety reason, arbitration puts it before any saving; planned_hours: how long the
+    urgent: a safety reason, arbitration puts it before any saving; asks: why a person must agree
+    whatever the policy says, empty = only if the policy says so; planned_hours: how long the
     rollout needs by the plan check; p_value: chance of evidence as strong, given that it was strong
     enough to be proposed, were the weakest of its measured claims untrue; None = it rests on no
     test, but on a prior or on a broken limit.
@@ -270,6 +271,7 @@ class Proposal:
     priority: int = 0
     urgent: bool = False
     exploratory: bool = False
+    asks: str = ""
     planned_hours: float | None = None
     p_value: float | None = None
 
@@ -282,13 +284,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """How an earlier rollout of an arm on a target ended."""
+    """How a rollout ended; before: the arm then in force; deployed_at: None = never full share."""
 
     target: str
     arm: str
     state: str
     ended_at: datetime
     reason: str
+    strategy: str = ""
+    before: str = ""
+    deployed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,11 +327,7 @@ class Winner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """What earlier promotions have already cost against the reference baseline, for one metric.
-
-    ``harm`` is the sum of the promotions' harm estimates (positive = worse), ``variance`` the sum
-    of their variances, ``promotions`` their number.
-    """
+    """Sums over promotions of what they cost against the reference; positive harm is worse."""
 
     target: str
     metric: str
@@ -349,7 +350,7 @@ class Scene:
     ``explored`` holds per target what was logged of an arm that is proposed, with the columns
     ``EXPLORED``, and nothing of targets whose proposed arms did not serve; ``experiments`` names
     the experiment that holds a target; ``winners`` what experiments of the last days declared the
-    best, oldest first.
+    best, oldest first; ``told`` what strategies told in earlier hours of the last days, and when.
     """
 
     now: datetime
@@ -368,16 +369,18 @@ class Scene:
     history: pd.DataFrame | None = None
     experiments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     winners: tuple[Winner, ...] = ()
+    told: tuple[tuple[datetime, Insight], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
-    """What a strategy made of one target: a proposal or none, and why every other arm was left."""
+    """What a strategy made of one target: a proposal or none, why not others, and what it tells."""
 
     strategy: str
     target: str
     proposal: Proposal | None = None
     rejected: tuple[Rejected, ...] = ()
+    insights: tuple[Insight, ...] = ()
 
 
 def proposal_id(strategy: str, target: str, candidate: str, now: datetime) -> ProposalId:

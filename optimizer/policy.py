@@ -71,6 +71,16 @@ class Guardrail:
         if self.tolerance is not None:
             _check(f"tolerance of {self.metric}", self.tolerance, 0.0, self.margin)
 
+    def overrun(self, effect: float, control: float) -> float:
+        """How far an effect (canary less control, in the metric's unit) goes beyond the margin.
+
+        Examples:
+            >>> round(Guardrail(metric="quality", margin=0.02).overrun(-0.05, 0.8), 2)
+            0.03
+        """
+        harm = METRICS[self.metric].direction.harm_sign * effect
+        return harm - self.margin * (control if self.relative else 1.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:

@@ -200,10 +200,11 @@ class Arm:
 class Target:
     """One call site of the LLM: its arms and the arm in force at first start.
 
-    needs: what every arm must be able to do; labels: free words of the operator, for policies.
+    needs: what every arm must be able to do; labels: free words of the operator, for policies;
+    fallback: the arm to go to where the one in force is sick and there is no way back, None = none.
 
     Raises:
-        ValueError: a bad name, two arms of one name, or a baseline that is no arm.
+        ValueError: a bad name, two arms of one name, a baseline or a fallback that is no arm.
     """
 
     name: str
@@ -212,6 +213,7 @@ class Target:
     baseline: str
     needs: Needs = Needs()
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    fallback: str | None = None
 
     def __post_init__(self) -> None:
         """Check names and references."""
@@ -221,9 +223,10 @@ class Target:
             if names.count(name) > 1:
                 msg = f"target {self.name} has two arms named {name}"
                 raise ValueError(msg)
-        if self.baseline not in names:
-            msg = f"baseline {self.baseline!r} of target {self.name} is none of its arms: {names}"
-            raise ValueError(msg)
+        for role, named in (("baseline", self.baseline), ("fallback", self.fallback)):
+            if named is not None and named not in names:
+                msg = f"{role} {named!r} of target {self.name} is none of its arms: {names}"
+                raise ValueError(msg)
 
     def arm(self, name: str) -> Arm:
         """The arm of that name.

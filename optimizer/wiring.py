@@ -6,7 +6,7 @@ parties add analyzers and strategies from outside through the entry point groups
 that takes the strategies section and returns an Analyzer or a Strategy.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
@@ -22,7 +22,9 @@ from optimizer.analyzers.pattern import Pattern
 from optimizer.analyzers.performance import Performance
 from optimizer.analyzers.quality import Quality
 from optimizer.engine import Engine, EngineLimits, Spool
-from optimizer.evidence import Analyzer, Strategy
+from optimizer.evidence import Analyzer, Severity, Strategy
+from optimizer.experiment.grid import Axis, Point
+from optimizer.experiment.tuning import Told
 from optimizer.integrations.file_gateway import FileGateway
 from optimizer.integrations.file_notifier import FileNotifier
 from optimizer.integrations.files import FileSource, forget
@@ -45,7 +47,7 @@ from optimizer.ports import (
     PriceBook,
     Source,
 )
-from optimizer.settings import Loaded, Settings, designs_of, policy_of, target_of
+from optimizer.settings import Loaded, Settings, designs_of, policy_of, target_of, tunings_of
 from optimizer.settings.model import (
     FileGatewaySettings,
     FileNotifierSettings,
@@ -54,10 +56,11 @@ from optimizer.settings.model import (
     Prices,
     SqlSourceSettings,
     Strategies,
+    ThresholdSettings,
     WebhookNotifierSettings,
 )
 from optimizer.storage import SqlLedger
-from optimizer.strategies import pareto
+from optimizer.strategies import pareto, threshold
 from optimizer.strategies.pareto import Pareto
 from optimizer.strategies.threshold import Threshold
 from optimizer.strategies.winners import Winners
@@ -85,12 +88,15 @@ ANALYZERS: Mapping[str, Callable[[Strategies], Analyzer]] = {
     "anomaly": lambda section: Anomaly(min_requests=section.thresholds.min_requests),
 }
 STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
-    "threshold": lambda section: Threshold(min_requests=section.thresholds.min_requests),
+    "threshold": lambda section: Threshold(settings=_triggers(section.thresholds)),
     "ab_test": lambda section: Winners(
         name="ab_test", rule="uniform", min_requests=section.thresholds.min_requests
     ),
     "bandit": lambda section: Winners(
         name="bandit", rule="top_two", min_requests=section.thresholds.min_requests
+    ),
+    "tuning": lambda section: Winners(
+        name="tuning", rule="tuning", min_requests=section.thresholds.min_requests
     ),
     "cost_performance": lambda section: Pareto(
         settings=pareto.Settings(
@@ -100,8 +106,28 @@ STRATEGIES: Mapping[str, Callable[[Strategies], Strategy]] = {
 }
 
 
+def _triggers(section: ThresholdSettings) -> threshold.Settings:
+    responses = section.responses
+    return threshold.Settings(
+        min_requests=section.min_requests,
+        latency_increase=section.latency_increase_pct / 100,
+        cost_increase=section.cost_increase_pct / 100,
+        quality_drop=section.quality_drop_pct / 100,
+        failure_increase=section.failure_increase_points / 100,
+        responses={
+            Severity.CRITICAL: threshold.Response(responses.critical),
+            Severity.ERROR: threshold.Response(responses.error),
+            Severity.WARNING: threshold.Response(responses.warning),
+        },
+        cooldown=section.cooldown,
+        max_attempts=section.max_attempts,
+    )
+
+
 EXPERIMENTAL: Final = ("ab_test", "bandit")
 """Strategies that propose winners of experiments: nothing to say where none is configured."""
+TUNING: Final = "tuning"
+"""Proposes winners of trials of its own, which are asked for while it is enabled."""
 
 
 def utc_now() -> datetime:
@@ -138,6 +164,8 @@ def equip(loaded: Loaded, *, clock: Clock = utc_now) -> Equipment:
         notifiers=tuple(_notifier(item, clock) for item in settings.integrations.notifiers),
         policy_points=_policy_points(settings),
         experiments=tuple(design for item in settings.targets for design in designs_of(item)),
+        tunings=tunings_of(settings),
+        suggest=_suggest if TUNING in settings.strategies.enabled else None,
         prices=_price_book(settings.integrations.prices),
         lateness=settings.integrations.intake.lateness,
         feedback_horizon=settings.integrations.intake.feedback_horizon,
@@ -234,7 +262,16 @@ def engine_limits(settings: Settings) -> EngineLimits:
 
 def _enabled(settings: Settings) -> list[str]:
     trying = any(item.experiments for item in settings.targets)
-    return [name for name in settings.strategies.enabled if trying or name not in EXPERIMENTAL]
+    tuning = any(item.tuning is not None for item in settings.targets)
+    needed = {**dict.fromkeys(EXPERIMENTAL, trying), TUNING: tuning}
+    return [name for name in settings.strategies.enabled if needed.get(name, True)]
+
+
+def _suggest(axes: Sequence[Axis], told: Sequence[Told], seed: int) -> Point:
+    """As Optuna suggests; who tunes nothing does not import it, which takes a third of a second."""
+    from optimizer.integrations.optuna_study import suggest
+
+    return suggest(axes, told, seed)
 
 
 def _family(

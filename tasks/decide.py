@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from optimizer.evidence import Analyzer, Insight, Proposal, Scene, Strategy
+from optimizer.evidence import Analyzer, Considered, Insight, Proposal, Scene, Strategy
 from optimizer.loop import decide as loop
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.explored import with_explored
@@ -27,9 +27,9 @@ def run_strategy(
     strategy: Strategy,
     scene: Scene,
     insights: Sequence[Insight],
-) -> Sequence[Proposal]:
+) -> Sequence[Considered]:
     """One strategy over all targets."""
-    return strategy(scene, insights)
+    return loop.propose(strategy, scene, insights)
 
 
 @task(name="decide", timeout_seconds=600, **EFFECT)

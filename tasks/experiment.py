@@ -4,7 +4,7 @@ from datetime import datetime
 
 from prefect import task
 
-from optimizer.loop import experiments
+from optimizer.loop import experiments, tuning
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.loop.trials import Changed
 from tasks.options import EFFECT
@@ -19,7 +19,10 @@ def run_experiments(
     *,
     guard_only: bool = False,
 ) -> tuple[experiments.Progress, ...]:
-    """Take the due step of every experiment; the guard only takes traffic back."""
-    return experiments.run_all(
+    """Take the due step of every experiment and draft the next trials; the guard does less."""
+    done = experiments.run_all(
         equipment, acting=acting, as_of=as_of, changed=changed, guard_only=guard_only
     )
+    if not guard_only:
+        tuning.ask(equipment, acting)
+    return done

@@ -30,13 +30,16 @@ NO_RECORD: Final = "missing_token_record_zero_total"
 class Benchmark:
     """Measured outcomes by (target, arm), and the catalogue the optimizer is given.
 
-    no_latency, no_cost: rows whose latency or cost is not known.
+    no_latency, no_cost: rows whose latency or cost is not known; baseline: the arm every target
+    starts on; task_type: what all targets ask for.
     """
 
     outcomes: Mapping[tuple[str, str], Outcomes]
     arms: Mapping[str, tuple[Arm, ...]]
     no_latency: int
     no_cost: int
+    baseline: str = BASELINE
+    task_type: TaskType = TaskType.CODE_GENERATION
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -52,18 +55,19 @@ class Benchmark:
         """The target under a name of its own, on the most expensive model at first."""
         return Target(
             name=known_as,
-            task_type=TaskType.CODE_GENERATION,
+            task_type=self.task_type,
             arms=self.arms[name],
-            baseline=BASELINE,
+            baseline=self.baseline,
         )
 
     def lost(self, target: str, arm: str) -> float:
         """True harm of the arm against the baseline: the score it loses."""
-        return self.outcomes[target, BASELINE].quality - self.outcomes[target, arm].quality
+        return self.outcomes[target, self.baseline].quality - self.outcomes[target, arm].quality
 
     def saved(self, target: str, arm: str) -> float:
         """True relative saving of the arm against the baseline."""
-        return 1.0 - self.outcomes[target, arm].cost_usd / self.outcomes[target, BASELINE].cost_usd
+        base = self.outcomes[target, self.baseline]
+        return 1.0 - self.outcomes[target, arm].cost_usd / base.cost_usd
 
 
 def read(folder: Path) -> Benchmark:
@@ -120,15 +124,19 @@ def _arm(item: Mapping[str, object], target: str, rows: pd.DataFrame) -> Arm:
         ),
         prior=Prior(
             quality=float(known["score"]),
-            n=_worth(elsewhere),
+            n=worth(elsewhere, BASELINE),
             latency_ms=float(known["latency_ms"]),
             source="CodeRouterBench, the other targets",
         ),
     )
 
 
-def _worth(elsewhere: pd.DataFrame) -> int:
+def worth(elsewhere: pd.DataFrame, baseline: str) -> int:
     """How many answers on a new target the means of other targets are worth.
+
+    Args:
+        elsewhere: rows of the other targets: dimension, model, score.
+        baseline: the model that the others are compared with.
 
     Models differ from the baseline by other amounts on every target. The gap on a new one is
     known up to ``s^2 (1 + 1/k)``, s^2 the variance of the gaps over the k known targets; n answers
@@ -136,7 +144,7 @@ def _worth(elsewhere: pd.DataFrame) -> int:
     more.
     """
     table = elsewhere.pivot_table(index="dimension", columns="model", values="score")
-    gaps = table.drop(columns=BASELINE).sub(table[BASELINE], axis=0)
+    gaps = table.drop(columns=baseline).sub(table[baseline], axis=0)
     spread = float(gaps.var(ddof=1).mean()) * (1.0 + 1.0 / len(gaps))
     level = float(table.to_numpy().mean())
     return max(1, round(2.0 * level * (1.0 - level) / spread)) if spread > 0 else len(elsewhere)

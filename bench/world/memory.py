@@ -203,6 +203,9 @@ class MemoryDecisions:
                 state=each.state.value,
                 ended_at=each.ended_at,
                 reason=each.reason,
+                strategy=each.strategy,
+                before=each.baseline,
+                deployed_at=each.deployed_at,
             )
             for each in self.stored.values()
             if each.ended_at is not None and each.ended_at >= since

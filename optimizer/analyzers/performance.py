@@ -89,9 +89,10 @@ class Performance:
         recent = arms.within(scene.hours, start_s=now_s - self.days * DAY_S, end_s=now_s)
         recent = recent[recent["target"].isin(limits["target"])]
         in_force = dict(zip(limits["target"], limits["in_force"], strict=True))
-        served = recent[recent["arm"] == recent["target"].map(in_force)]
+        served = arms.serving(recent, in_force)
         hourly = _hourly(served)
         traffic = recent.groupby(["target", "window_start_s"], sort=True)["n"].sum().reset_index()
+        traffic = traffic.astype({"target": "str"})
         newest = traffic.groupby("target")["window_start_s"].max()
         current = traffic[traffic["window_start_s"] == traffic["target"].map(newest)]
         current = current.rename(columns={"n": "target_n"})
@@ -281,7 +282,9 @@ def _limits(scene: Scene) -> pd.DataFrame:
 
 def _hourly(served: pd.DataFrame) -> pd.DataFrame:
     """Measurements of the arm in force, hour by hour; slices are added up."""
-    frame = arms.measured(arms.pooled(served, ("target", "window_start_s")))
+    keys = ("target", "window_start_s")
+    parts = [arms.measured(arms.pooled(part, keys)) for part in arms.in_parts(served)]
+    frame = pd.concat(parts, ignore_index=True)
     # Half a failure more keeps the logarithm of a share finite.
     return frame.assign(failure_share=(frame["n_failed"] + 0.5) / (frame["n"] + 1.0))
 

@@ -84,7 +84,7 @@ class Quality:
         now_s = int(scene.now.timestamp())
         limits = _limits(scene)
         recent = arms.within(scene.hours, start_s=now_s - self.days * DAY_S, end_s=now_s)
-        recent = _coded(recent[recent["target"].isin(limits["target"])])
+        recent = arms.coded(recent[recent["target"].isin(limits["target"])])
         cut = dict(zip(limits["target"], limits["cut_s"], strict=True))
         ripe = arms.mature(recent, cut)
         in_force = dict(zip(limits["target"], limits["in_force"], strict=True))
@@ -291,11 +291,6 @@ class Quality:
                 for row in arms.rows(known[differs])
             ),
         ]
-
-
-def _coded(hours: pd.DataFrame) -> pd.DataFrame:
-    """The rows with names as codes: each name is then compared once, not row by row."""
-    return hours.assign(**{name: hours[name].astype("category") for name in ("target", "arm")})
 
 
 def _limits(scene: Scene) -> pd.DataFrame:

@@ -58,9 +58,10 @@ class Invocation:
             UnavailableError: the database does not answer.
         """
         from optimizer import wiring
+        from optimizer.loop.tuning import tuned
 
         if self._equipment is None:
-            self._equipment = wiring.equip(self.loaded())
+            self._equipment = tuned(wiring.equip(self.loaded()))
         return self._equipment
 
     def ledger(self) -> "Ledger":

@@ -75,7 +75,7 @@ def decide(
         cases = {
             name: replace(case, undiscovered=undiscovered.get(name)) for name, case in cases.items()
         }
-    thresholds, measured = latency_thresholds_ms(scene, hours), measured_shares(scene, hours)
+    measured = measured_shares(scene, hours)
     decisions: dict[str, Decision] = {}
     outcomes: list[tuple[Proposal, str, str]] = []
     for proposal in ranked:
@@ -90,7 +90,6 @@ def decide(
         if fate in STARTS:
             decision = replace(
                 start(scene, proposal, config_hash=config_hash, actor=actor),
-                latency_threshold_ms=thresholds.get(proposal.target),
                 plan=ramp_plan(scene, proposal, rates, measured),
                 reason=reason,
             )
@@ -105,8 +104,12 @@ def decide(
                 )
             decisions[proposal.target] = decision
         outcomes.append((proposal, fate.value, reason))
+    thresholds = latency_thresholds_ms(scene, hours[hours["target"].isin(decisions)])
     return Plan(
-        decisions=tuple(decision for _, decision in sorted(decisions.items())),
+        decisions=tuple(
+            replace(decision, latency_threshold_ms=thresholds.get(name))
+            for name, decision in sorted(decisions.items())
+        ),
         outcomes=tuple(outcomes),
         discoveries=discoveries,
     )

@@ -25,7 +25,7 @@ def _of_baselines(scene: Scene, hours: pd.DataFrame) -> pd.DataFrame:
     in_force = {
         name: scene.baselines.get(name, target.baseline) for name, target in scene.targets.items()
     }
-    return hours[hours["arm"] == hours["target"].map(in_force)]
+    return arms.serving(hours, in_force)
 
 
 def measured_shares(scene: Scene, hours: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:

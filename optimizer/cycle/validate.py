@@ -35,6 +35,7 @@ def validate(case: Case) -> tuple[Fate, str]:
         case.policy.approval_reason(case.proposal.expected.daily_saving_usd),
         untrusted(case),
         too_wide(case),
+        case.proposal.asks or None,
     )
     notes = (*asks, retiring(case), told_by_logs(case), *case.ruling.warnings)
     told = [text for text in notes if text is not None]

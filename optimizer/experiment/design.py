@@ -17,6 +17,8 @@ class Rule(Enum):
     """evenly, until an arm is declared the best (A/B test)"""
     TOP_TWO = "top_two"
     """more to the arms that may be the best, by top-two Thompson sampling (bandit)"""
+    TUNING = "tuning"
+    """evenly: a point that tuning asked for beside the arm in force"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

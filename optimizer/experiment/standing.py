@@ -17,6 +17,7 @@ from numpy.random import Generator
 
 from optimizer.evidence import Estimate, Outcome, Reason
 from optimizer.experiment.batches import Batches, batches
+from optimizer.experiment.design import METRICS as METRICS_COMPARED
 from optimizer.experiment.design import Rule
 from optimizer.experiment.life import Experiment
 from optimizer.metrics import HOUR_S, METRICS, at, floor_s
@@ -59,7 +60,7 @@ class Standing:
     outcome: PASS when ``leader`` is proven the best, else INCONCLUSIVE or NO_DATA with the reason;
     since: start of the evidence, later than the experiment's where a change point voided what came
     before; shares: of the next hour's traffic, one an arm of the design; estimates: the leader
-    against the baseline.
+    against the baseline; in a trial of tuning the point against it, led or not, by every metric.
     """
 
     outcome: Outcome
@@ -119,7 +120,10 @@ def standing(
         since = at(int(seen.start_s[said.voided]) + HOUR_S)
         again = standing(replace(experiment, evidence_from=since), rows, now=now, until=until)
         return replace(again, since=again.since or since)
-    return _stand(experiment, said, until=at(int(seen.start_s[-1]) + HOUR_S))
+    stands = _stand(experiment, said, until=at(int(seen.start_s[-1]) + HOUR_S))
+    if experiment.design.rule is Rule.TUNING:
+        return replace(stands, estimates=_of_point(experiment, said, seen))
+    return stands
 
 
 def rng_of(experiment: Experiment, now: datetime) -> Generator:
@@ -158,10 +162,10 @@ def _test(experiment: Experiment, seen: Batches, now: datetime) -> _Said:
     return _by_means(experiment, seen, now)
 
 
-def _reward(experiment: Experiment, seen: Batches) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _reward(metric: str, seen: Batches) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Sums of reward and of counts per bucket, and sums of squared rewards."""
     buckets, sums = seen.buckets, seen.sums
-    if experiment.design.metric == "quality":
+    if metric == "quality":
         squares = np.asarray(sums["quality_sq_e9"] * 1e-9)
         return buckets["quality_e6"] * 1e-6, buckets["n_quality"], squares
     succeeded = buckets["n"] - buckets["n_failed"]
@@ -198,7 +202,7 @@ def _by_counts(
     experiment: Experiment, seen: Batches, units: IntArray, successes: IntArray, now: datetime
 ) -> _Said:
     design, size = experiment.design, len(experiment.alive)
-    y, x, squares = _reward(experiment, seen)
+    y, x, squares = _reward(design.metric, seen)
     rivals = _rivals(experiment)
     found = leads(y, x, squares, rivals=rivals, delta=design.delta)
     total, good = units.sum(axis=0), successes.sum(axis=0)
@@ -232,7 +236,7 @@ def _by_counts(
 
 def _by_means(experiment: Experiment, seen: Batches, now: datetime) -> _Said:
     design = experiment.design
-    y, x, squares = _reward(experiment, seen)
+    y, x, squares = _reward(design.metric, seen)
     found = leads(y, x, squares, rivals=_rivals(experiment), delta=design.delta)
     soon = _first_batch(experiment, seen) >= len(seen.start_s)
     leader = NONE if soon or len(experiment.alive) < 2 else declared_mean(found)  # noqa: PLR2004
@@ -281,7 +285,7 @@ def _shares(
 ) -> FloatArray:
     """Shares of the next hour for the arms that are still compared, with a sum of 1."""
     design, size = experiment.design, len(experiment.alive)
-    if design.rule is Rule.UNIFORM:
+    if design.rule is not Rule.TOP_TWO:
         return np.full(size, 1.0 / size)
     if leader != NONE and design.keep_running:
         return after_declaration(leader, arms=size, floor=design.floor)
@@ -323,30 +327,56 @@ def _stand(experiment: Experiment, said: _Said, *, until: datetime) -> Standing:
 
 
 def _estimates(experiment: Experiment, said: _Said, alive: tuple[str, ...]) -> tuple[Estimate, ...]:
-    """The leader against the baseline, in the metric's own unit and direction."""
+    """The leader against the baseline."""
     leader, base = said.leader, experiment.baseline
     if leader == NONE or base not in alive or alive[leader] == base:
         return ()
-    metric, place = METRICS[experiment.design.metric], alive.index(base)
-    sign = -1.0 if metric.name == "failure_rate" else 1.0
-    low, high = said.found.lower[leader, place], said.found.upper[leader, place]
+    pair = (leader, alive.index(base))
+    return (_estimate(experiment, experiment.design.metric, said, pair),)
+
+
+def _of_point(experiment: Experiment, said: _Said, seen: Batches) -> tuple[Estimate, ...]:
+    """The point of a trial against the baseline, by what decides and by every other metric.
+
+    Nothing where scores are missing unlike: their difference would be told as an effect.
+    """
+    alive, base = experiment.alive, experiment.baseline
+    pair = next(
+        ((place, alive.index(base)) for place, arm in enumerate(alive) if arm != base), None
+    )
+    if pair is None or base not in alive or said.lacking is Reason.LABELS_IMBALANCED:
+        return ()
+    decides = experiment.design.metric
+    found = [_estimate(experiment, decides, said, pair)]
+    for metric in METRICS_COMPARED:
+        if metric != decides:
+            y, x, squares = _reward(metric, seen)
+            other = leads(y, x, squares, rivals=1, delta=experiment.design.delta)
+            beside = replace(said, n=other.rows, mean=other.mean, found=other, method=CLUSTERED)
+            found.append(_estimate(experiment, metric, beside, pair))
+    return tuple(found)
+
+
+def _estimate(experiment: Experiment, name: str, said: _Said, pair: tuple[int, int]) -> Estimate:
+    """The first arm of the pair against the second, in the metric's own unit and direction."""
+    metric, (arm, base) = METRICS[name], pair
+    sign = -float(metric.direction.harm_sign)
+    low, high = said.found.lower[arm, base], said.found.upper[arm, base]
     ends = sorted((sign * float(low), sign * float(high)))
-    own, other = (float(said.mean[each]) for each in (leader, place))
+    own, other = (float(said.mean[each]) for each in pair)
     values = (1.0 - own, 1.0 - other) if sign < 0 else (own, other)
-    return (
-        Estimate(
-            metric=metric.name,
-            unit=metric.unit,
-            effect=_known(sign * float(said.found.lead[leader, place])),
-            lower=_known(ends[0]),
-            upper=_known(ends[1]),
-            canary=_known(values[0]),
-            control=_known(values[1]),
-            n_canary=int(said.n[leader]),
-            n_control=int(said.n[place]),
-            confidence=1.0 - experiment.design.delta,
-            method=said.method,
-        ),
+    return Estimate(
+        metric=metric.name,
+        unit=metric.unit,
+        effect=_known(sign * float(said.found.lead[arm, base])),
+        lower=_known(ends[0]),
+        upper=_known(ends[1]),
+        canary=_known(values[0]),
+        control=_known(values[1]),
+        n_canary=int(said.n[arm]),
+        n_control=int(said.n[base]),
+        confidence=1.0 - experiment.design.delta,
+        method=said.method,
     )
 
 

@@ -115,6 +115,9 @@ class Case:
             0.015
         """
         anchor = self.anchors.get((self.decision.target, guardrail.metric))
+        if anchor is not None and anchor.reference_arm == self.decision.candidate:
+            # The way back to the reference gives nothing up: it returns what promotions took.
+            return guardrail.margin
         return margin_left(guardrail, anchor)
 
 

@@ -1,7 +1,7 @@
 """Decide: gather the scene, let the pure middle think, and write down what it intends."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,9 +21,19 @@ from optimizer.cycle import (
 )
 from optimizer.cycle import decide as arbitrate
 from optimizer.decision import Decision
-from optimizer.evidence import DecisionId, Insight, Proposal, ProposalId, Scene, Settled
+from optimizer.evidence import (
+    Considered,
+    DecisionId,
+    Insight,
+    Proposal,
+    ProposalId,
+    Scene,
+    Settled,
+    Strategy,
+)
 from optimizer.loop.equipment import Acting, Equipment
 from optimizer.metrics import DAY_S, HOUR_S, floor_s
+from optimizer.statistics import arms
 
 LONGEST_MEMORY = timedelta(days=400)
 TRACK_MEMORY = timedelta(days=180)
@@ -33,6 +43,9 @@ HISTORY_DAYS = 35
 HISTORY_ROWS = 2_000_000
 """Rows of a history at most: beyond, fewer weeks are read, and analyzers say how many they had."""
 ALL = "*"
+
+Telling = Callable[[Scene, Sequence[Insight]], Sequence[Considered]]
+"""The method ``tell`` of a strategy that has something for people beside its proposals."""
 
 
 def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -> Scene:
@@ -44,8 +57,8 @@ def gather(equipment: Equipment, *, as_of: datetime, only: Sequence[str] = ()) -
     ledger = equipment.ledger
     names = [name for name in equipment.targets if not only or name in only]
     end_s = floor_s(as_of, HOUR_S)
-    hours = ledger.aggregates.load(
-        HOUR_S, start_s=end_s - equipment.baseline_days * DAY_S, end_s=end_s
+    hours = arms.coded(
+        ledger.aggregates.load(HOUR_S, start_s=end_s - equipment.baseline_days * DAY_S, end_s=end_s)
     )
     decisions = ledger.decisions.find(since=as_of - TRACK_MEMORY)
     pauses = ledger.effects.paused()
@@ -205,6 +218,20 @@ def _outcome(
         return proposal, fate, reason
     asked = made.approval_asked_at is not None
     return proposal, (Fate.AWAITING_APPROVAL if asked else Fate.ACCEPTED).value, made.reason
+
+
+def propose(strategy: Strategy, scene: Scene, insights: Sequence[Insight]) -> Sequence[Considered]:
+    """What a strategy proposes, and what it tells people where it can.
+
+    The others are not asked for more than their proposals: of many targets that would take long.
+    """
+    telling: Telling | None = getattr(strategy, "tell", None)
+    if telling is not None:
+        return telling(scene, insights)
+    return [
+        Considered(strategy=each.strategy, target=each.target, proposal=each)
+        for each in strategy(scene, insights)
+    ]
 
 
 def keep_insights(equipment: Equipment, as_of: datetime, insights: Sequence[Insight]) -> None:

@@ -10,6 +10,8 @@ from optimizer.engine import Engine
 from optimizer.errors import ConfigError, DataError
 from optimizer.evidence import Analyzer, Strategy
 from optimizer.experiment.design import Design
+from optimizer.experiment.grid import Tuning
+from optimizer.experiment.tuning import Suggest
 from optimizer.policy import Policy
 from optimizer.ports import Gateway, Ledger, Notifier, PolicyPoint, PriceBook, Source
 from optimizer.targets import Price, Target
@@ -34,10 +36,11 @@ class Equipment:
     """Adapters, analyzers, strategies and limits of one installation.
 
     lateness: how long a window waits for its rows before it is closed; lease_ttl: how long a run
-    that died keeps others away from its target; baseline_days: how many days of hours analyzers and
-    strategies read; false_discovery_rate: expected share of false ones among the proposals of a
-    week that rest on a test, None = not counted; clock: the present time, aware, None = a run acts
-    in the moment it began.
+    that died keeps others away from its target; tunings: parameters that are searched, by target;
+    suggest: where to look next, None = no trial is asked for; baseline_days: how many days of hours
+    analyzers and strategies read; false_discovery_rate: expected share of false ones among the
+    proposals of a week that rest on a test, None = not counted; clock: the present time, aware,
+    None = a run acts in the moment it began.
     """
 
     ledger: Ledger
@@ -52,6 +55,8 @@ class Equipment:
     notifiers: tuple[Notifier, ...] = ()
     policy_points: tuple[PolicyPoint, ...] = ()
     experiments: tuple[Design, ...] = ()
+    tunings: tuple[Tuning, ...] = ()
+    suggest: Suggest | None = None
     prices: PriceBook
     lateness: timedelta = timedelta(minutes=5)
     lease_ttl: timedelta = timedelta(minutes=5)

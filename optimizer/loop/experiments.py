@@ -57,7 +57,7 @@ class Progress:
 
 def are_any(equipment: Equipment, *, guard_only: bool = False) -> bool:
     """Whether there is anything to do about experiments: one is configured, or is not over."""
-    asked = bool(equipment.experiments) and not guard_only
+    asked = bool(equipment.experiments or equipment.tunings) and not guard_only
     return asked or bool(_due(equipment, guard_only=guard_only))
 
 

@@ -140,7 +140,9 @@ def _outranked(equipment: Equipment, experiment: Experiment, as_of: datetime) ->
     recent = equipment.ledger.decisions.proposals(since=as_of - URGENT_MEMORY)
     for proposal, outcome, _ in recent:
         waits = outcome == Fate.TARGET_IN_FLIGHT.value
-        if proposal.target == experiment.target and proposal.urgent and waits:
+        # What a person has yet to agree to is no reason to end anything.
+        must = proposal.urgent and not proposal.asks
+        if proposal.target == experiment.target and must and waits:
             return (
                 f"it gives way to the urgent change to {proposal.candidate}: {proposal.rationale}"
             )

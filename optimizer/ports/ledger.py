@@ -305,8 +305,10 @@ class RunStore(Protocol):
         """Store insights; the same hour twice changes nothing."""
         ...
 
-    def insights(self, *, since: datetime) -> Sequence[tuple[datetime, Insight]]:
-        """Stored insights, oldest first."""
+    def insights(
+        self, *, since: datetime, analyzers: Sequence[str] | None = None
+    ) -> Sequence[tuple[datetime, Insight]]:
+        """Stored insights, of those that claimed them, None = of all; oldest first."""
         ...
 
     def audit(

@@ -5,7 +5,7 @@ A wrong one is refused with file, line, path, value and bound, and a suggestion 
 Relative paths are relative to the file.
 """
 
-from optimizer.settings.build import designs_of, policy_of, target_of
+from optimizer.settings.build import designs_of, policy_of, target_of, tunings_of
 from optimizer.settings.environment import PrefectServer, prefect_server
 from optimizer.settings.load import Loaded, load, load_text
 from optimizer.settings.model import Settings
@@ -20,4 +20,5 @@ __all__ = [
     "policy_of",
     "prefect_server",
     "target_of",
+    "tunings_of",
 ]

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from optimizer.experiment.design import Design, Rule
+from optimizer.experiment.grid import Axis, Tuning, arm_at
 from optimizer.policy import (
     Approval,
     BlastRadius,
@@ -23,9 +24,11 @@ from optimizer.settings.model import (
     ArmSettings,
     GuardrailSettings,
     PolicySettings,
+    Settings,
     TargetSettings,
 )
 from optimizer.settings.places import Raw
+from optimizer.settings.tuning import AxisSettings
 from optimizer.settings.values import Section
 from optimizer.targets import Arm, ModelConfig, Needs, Offers, Price, Prior, Target
 
@@ -42,7 +45,7 @@ def target_of(settings: TargetSettings) -> Target:
     """The target, with its arms.
 
     Raises:
-        ValueError: two arms of one name, a baseline that is no arm, or a bad name.
+        ValueError: two arms of one name, a baseline or fallback that is no arm, or a bad name.
     """
     return Target(
         name=settings.name,
@@ -51,6 +54,7 @@ def target_of(settings: TargetSettings) -> Target:
         baseline=settings.baseline,
         needs=Needs() if settings.needs is None else Needs(**settings.needs.model_dump()),
         labels=MappingProxyType(dict(settings.labels)),
+        fallback=settings.fallback,
     )
 
 
@@ -83,6 +87,67 @@ def _design_of(settings: ExperimentSettings, target: TargetSettings) -> Design:
         daily_budget_usd=settings.daily_budget_usd,
         auto=settings.start == "auto",
         keep_running=settings.keep_running,
+    )
+
+
+def axis_of(settings: AxisSettings) -> Axis:
+    """A parameter that is searched.
+
+    Raises:
+        ValueError: bounds or a step that give no grid.
+    """
+    return Axis(name=settings.name, low=settings.low, high=settings.high, step=settings.step)
+
+
+def tuning_of(settings: TargetSettings, goal: Goal) -> Tuning:
+    """What tuning may do with a target that has the section.
+
+    Raises:
+        ValueError: a base that is none of the target's arms, values that a parameter cannot have, a
+            goal that trials cannot decide by, an arm that is named as a point and is another one,
+            or a grid that is too large.
+    """
+    if settings.tuning is None:
+        msg = f"target {settings.name} has no section tuning"
+        raise ValueError(msg)
+    section = settings.tuning
+    arms = {arm.name: _arm_of(arm) for arm in settings.arms}
+    name = settings.baseline if section.base is None else section.base
+    if name not in arms:
+        msg = f"base {name!r} is none of the target's arms {list(arms)}"
+        raise ValueError(msg)
+    tuning = Tuning(
+        target=settings.name,
+        base=name,
+        axes=tuple(sorted(map(axis_of, section.parameters), key=lambda axis: axis.name)),
+        metric=goal.metric,
+        share=section.share,
+        max_trials=section.max_trials,
+        min_duration=section.min_duration,
+        max_duration=section.max_duration,
+        delta=section.delta,
+        daily_budget_usd=section.daily_budget_usd,
+    )
+    for point in tuning.extremes():
+        arm_at(arms[name], point)
+    for arm in arms.values():
+        spelt = tuning.spelt(arm.name)
+        if spelt is not None and arm.config != arm_at(arms[name], spelt).config:
+            msg = f"arm {arm.name} is named as a point of the tuning, and is configured otherwise"
+            raise ValueError(msg)
+    return tuning
+
+
+def tunings_of(settings: Settings) -> tuple[Tuning, ...]:
+    """What tuning may do with the targets that ask for it.
+
+    Raises:
+        ValueError: as :func:`tuning_of`.
+    """
+    return tuple(
+        tuning_of(target, policy_of(target, settings.defaults).goal)
+        for target in settings.targets
+        if target.tuning is not None
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from optimizer.settings.capabilities import NeedsSettings, OffersSettings
 from optimizer.settings.experiments import ExperimentSettings
 from optimizer.settings.limits import PolicySettings
+from optimizer.settings.tuning import TuningSettings
 from optimizer.settings.values import Section, Share, Usd
 from optimizer.targets import TaskType
 
@@ -75,6 +76,10 @@ class TargetSettings(PolicySettings):
     task_type: TaskType = Field(default=TaskType.OTHER, description="Kind of work.")
     baseline: str = Field(min_length=1, description="The arm in force at first start.")
     arms: list[ArmSettings] = Field(min_length=1, description="Configurations that may serve it.")
+    fallback: str | None = Field(
+        default=None,
+        description="Arm to go to where the one in force is sick and there is no way back.",
+    )
     needs: NeedsSettings | None = Field(
         default=None, description="What any arm of it must be able to do."
     )
@@ -83,6 +88,9 @@ class TargetSettings(PolicySettings):
     )
     experiments: list[ExperimentSettings] = Field(
         default_factory=list, description="Questions about its arms."
+    )
+    tuning: TuningSettings | None = Field(
+        default=None, description="Parameters of an arm that are searched for better values."
     )
     gateway: str | None = Field(
         default=None, description="Gateway that splits its traffic; none: the only one configured."

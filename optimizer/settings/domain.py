@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from optimizer.errors import ConfigError
-from optimizer.settings.build import designs_of, policy_of, target_of
+from optimizer.settings.build import axis_of, designs_of, policy_of, target_of, tuning_of
 from optimizer.settings.limits import StageSettings
 from optimizer.settings.model import PolicySettings, Settings, TargetSettings
 from optimizer.settings.places import Place, dotted, origin_of
@@ -41,7 +41,8 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         yield from _arms(place, target)
         yield from _experiments(place, target)
         if not limits:
-            yield from _limits(place, target, settings.defaults)
+            own = list(_limits(place, target, settings.defaults))
+            yield from own or _tuning((*place, "tuning"), target, settings.defaults)
 
 
 def _limits(place: Place, own: PolicySettings, defaults: PolicySettings) -> Iterator[Problem]:
@@ -80,6 +81,9 @@ def _arms(place: Place, target: TargetSettings) -> Iterator[Problem]:
     if target.baseline not in names:
         message = f"{target.baseline!r} is none of the target's arms {names}"
         found.append(((*place, "baseline"), message + _meant(target.baseline, names)))
+    if target.fallback is not None and target.fallback not in names:
+        message = f"{target.fallback!r} is none of the target's arms {names}"
+        found.append(((*place, "fallback"), message + _meant(target.fallback, names)))
     if not found:
         try:
             target_of(target)
@@ -97,6 +101,24 @@ def _experiments(place: Place, target: TargetSettings) -> Iterator[Problem]:
                 designs_of(target.model_copy(update={"experiments": [each]}))
             except ValueError as error:
                 found.append(((*here, index), str(error)))
+    yield from found
+
+
+def _tuning(here: Place, target: TargetSettings, defaults: PolicySettings) -> Iterator[Problem]:
+    if target.tuning is None:
+        return
+    asked, place = target.tuning.parameters, (*here, "parameters")
+    found = list(_repeated(place, [each.name for each in asked], "parameters"))
+    for index, each in enumerate(asked):
+        try:
+            axis_of(each)
+        except ValueError as error:
+            found.append(((*place, index), str(error)))
+    if not found:
+        try:
+            tuning_of(target, policy_of(target, defaults).goal)
+        except ValueError as error:
+            found = [(here, str(error))]
     yield from found
 
 

@@ -1,5 +1,6 @@
 """The whole file: its sections, with every default, meaning and bound."""
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -18,7 +19,8 @@ from optimizer.settings.integrations import (
 )
 from optimizer.settings.limits import GuardrailSettings, PolicySettings
 from optimizer.settings.policies import CelPolicySettings, OpaPointSettings
-from optimizer.settings.values import Section, Share
+from optimizer.settings.responses import LONGEST_COOLDOWN, ResponseSettings
+from optimizer.settings.values import Duration, Section, Share
 
 __all__ = [
     "ArmSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "SqlSourceSettings",
     "Strategies",
     "TargetSettings",
+    "ThresholdSettings",
     "WebhookNotifierSettings",
 ]
 
@@ -60,8 +63,25 @@ class ThresholdSettings(Section):
     quality_drop_pct: float = Field(
         default=10, gt=0, le=100, description="Fall of an arm's quality below its own, percent."
     )
+    failure_increase_points: float = Field(
+        default=2, gt=0, le=100, description="Rise of the failed share, percentage points."
+    )
     min_requests: int = Field(
         default=100, ge=20, description="Requests before anything is claimed."
+    )
+    responses: ResponseSettings = Field(
+        default=ResponseSettings(), description="What a trigger of the threshold strategy does."
+    )
+    cooldown: Duration = Field(
+        default=timedelta(hours=6),
+        le=LONGEST_COOLDOWN,
+        description="After a way out has ended no change against the past fires on its target for "
+        "so long; nothing is told twice within it.",
+    )
+    max_attempts: int = Field(
+        default=3,
+        ge=0,
+        description="Ways out of a target within its `retry_after`; then people are told alone.",
     )
 
 
@@ -79,8 +99,8 @@ class CostPerformanceSettings(Section):
 class Strategies(Section):
     """How changes are found."""
 
-    enabled: list[Literal["ab_test", "bandit", "cost_performance", "threshold"]] = Field(
-        default=["threshold", "ab_test", "bandit", "cost_performance"],
+    enabled: list[Literal["ab_test", "bandit", "cost_performance", "threshold", "tuning"]] = Field(
+        default=["threshold", "ab_test", "bandit", "tuning", "cost_performance"],
         description="Strategies that may propose.",
     )
     false_discovery_rate: float | None = Field(

@@ -5,17 +5,17 @@ the order of rows and the split of traffic into slices change nothing. An unknow
 variance is never 0.
 """
 
-import itertools
 from collections import namedtuple
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optimizer.aggregates import HISTOGRAM, SUMS, pack_histogram, unpack_histograms
+from optimizer.aggregates import HISTOGRAM, KEYS, SUMS, pack_histogram, unpack_histogram
 from optimizer.bucket_edges import EDGES, LAST_BUCKET, RATIO, ZERO_BUCKET
 from optimizer.metrics import HOUR_S, METRICS
 from optimizer.statistics.planning import wilson_interval
@@ -23,6 +23,9 @@ from optimizer.statistics.quantiles import lower_edge, upper_edge
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+NAMES: Final = KEYS[:-1]
+"""Key columns that are text."""
 
 RECORD_BYTES: Final = len(pack_histogram([0], [1]))
 """Size of one bucket of a stored histogram."""
@@ -42,6 +45,10 @@ PARTS: Final = (
 """Which count is a part of which."""
 LARGEST_COUNT: Final = 2**62 // 4096
 """So that thousands of rows add up in 64 bits."""
+ROWS_AT_ONCE: Final = 20_000
+"""Rows whose histograms are held unpacked: some two million records."""
+GROUPS_AT_ONCE: Final = 32
+"""Groups whose histograms are added up in one table: some hundred buckets of eight bytes each."""
 
 _EDGES: Final[FloatArray] = np.asarray(EDGES)
 _EDGES.setflags(write=False)
@@ -61,7 +68,7 @@ def rows(frame: pd.DataFrame) -> Iterable[Row]:
 
 def rows_by_target(frame: pd.DataFrame) -> Iterable[tuple[str, list[Row]]]:
     """Each target with its rows, for a frame whose rows are ordered by target."""
-    grouped = itertools.groupby(rows(frame), key=lambda row: str(row.target))
+    grouped = groupby(rows(frame), key=lambda row: str(row.target))
     return ((name, list(group)) for name, group in grouped)
 
 
@@ -86,8 +93,11 @@ def within(hours: pd.DataFrame, *, start_s: int, end_s: int, width_s: int = HOUR
     the others are not to be believed either.
     """
     begin = hours["window_start_s"]
-    inside = hours[(begin >= start_s) & (begin + width_s <= end_s)]
-    return inside[~inside["target"].isin(contradicting(inside))]
+    chosen = ((begin >= start_s) & (begin + width_s <= end_s)).to_numpy()
+    # A frame that is kept whole is not copied: with its names and histograms that costs the most.
+    inside = hours if chosen.all() else hours[chosen]
+    wrong = contradicting(inside)
+    return inside[~inside["target"].isin(wrong)] if wrong else inside
 
 
 def contradicting(hours: pd.DataFrame) -> frozenset[str]:
@@ -106,7 +116,8 @@ def mature(
 ) -> pd.DataFrame:
     """The rows whose window ends at or before their target's cut, Unix seconds; no cut, no row."""
     cut = hours["target"].map(dict(until_s)).to_numpy(dtype=np.float64)
-    return hours[hours["window_start_s"].to_numpy() + width_s <= cut]
+    ripe = hours["window_start_s"].to_numpy() + width_s <= cut
+    return hours if ripe.all() else hours[ripe]
 
 
 def newest(
@@ -122,6 +133,37 @@ def newest(
     return hours[(begin == last).to_numpy() & (begin.to_numpy() + width_s > limit)]
 
 
+def coded(hours: pd.DataFrame) -> pd.DataFrame:
+    """The rows with names as codes: a name is then compared and looked up once, not row by row."""
+    return hours.astype(dict.fromkeys(NAMES, "category"))
+
+
+def serving(hours: pd.DataFrame, arm_of: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of each target's named arm; a target without one has none."""
+    target, arm = (hours[name].astype("category").cat for name in ("target", "arm"))
+    code = {name: number for number, name in enumerate(arm.categories)}
+    named = [code.get(arm_of.get(name, ""), len(code)) for name in target.categories]
+    wanted = np.asarray(named, dtype=np.int64)[target.codes.to_numpy()]
+    chosen: pd.DataFrame = hours[wanted == arm.codes.to_numpy()]
+    return chosen
+
+
+def in_parts(hours: pd.DataFrame, *, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[pd.DataFrame]:
+    """The rows in frames of whole targets, some ``rows_at_once`` each; an empty frame is one part.
+
+    What has a histogram an hour is unpacked part by part: all of it would not fit into memory.
+    """
+    code, _ = pd.factorize(hours["target"], sort=True)
+    if np.any(np.diff(code) < 0):
+        order = np.argsort(code, kind="stable")
+        hours, code = hours.iloc[order], code[order]
+    begins = np.flatnonzero(np.diff(code, prepend=-1))
+    wanted = np.arange(rows_at_once, len(code), rows_at_once)
+    cuts = begins[np.searchsorted(begins, wanted, side="right") - 1]
+    for first, last in pairwise([0, *np.unique(cuts[cuts > 0]), len(code)]):
+        yield hours.iloc[first:last]
+
+
 def pooled(hours: pd.DataFrame, by: Sequence[str], *, latency: bool = True) -> Pool:
     """The rows added up by the columns ``by``; an empty frame gives an empty pool.
 
@@ -131,6 +173,7 @@ def pooled(hours: pd.DataFrame, by: Sequence[str], *, latency: bool = True) -> P
     keys = list(by)
     groups = hours.groupby(keys, sort=True, observed=True)
     frame = groups[list(SUMS)].sum().reset_index()
+    frame = frame.astype({name: "str" for name in keys if name in NAMES})
     code = np.asarray(groups.ngroup(), dtype=np.int64)
     if not latency:
         return Pool(frame=frame, **_histograms(code[:0], []))
@@ -140,50 +183,84 @@ def pooled(hours: pd.DataFrame, by: Sequence[str], *, latency: bool = True) -> P
 
 
 def _histograms(code: IntArray, blobs: Sequence[bytes]) -> dict[str, IntArray]:
-    size = np.fromiter((len(blob) for blob in blobs), dtype=np.int64, count=len(blobs))
-    broken = np.unique(code[size % RECORD_BYTES != 0])
-    usable = ~np.isin(code, broken)
-    row, index, count = unpack_histograms(
-        [blob for blob, keep in zip(blobs, usable, strict=True) if keep]
-    )
-    owner, bucket = code[usable][row], index.astype(np.int64)
+    """The sparse table of histograms whose groups are ``code``, ascending."""
+    size = np.fromiter(map(len, blobs), dtype=np.int64, count=len(blobs))
+    broken = size % RECORD_BYTES != 0
+    if broken.any():
+        usable = ~np.isin(code, code[broken])
+        code, size = code[usable], size[usable]
+        blobs = [blob for blob, keep in zip(blobs, usable, strict=True) if keep]
     if np.all(np.diff(code) > 0):
         # One histogram a group, in order: they are sorted as they were stored.
-        return {"group": owner, "bucket": bucket, "count": count}
-    key = owner * (1 << 16) + (bucket - ZERO_BUCKET)
-    order = np.argsort(key, kind="stable")
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    merged = np.add.reduceat(count[order], first) if first.size else count
-    return {"group": owner[order][first], "bucket": bucket[order][first], "count": merged}
+        bucket, count = unpack_histogram(b"".join(blobs))
+        owner = np.repeat(code, size // RECORD_BYTES)
+        return {"group": owner, "bucket": bucket.astype(np.int64), "count": count}
+    begins = np.flatnonzero(np.diff(code, prepend=-1))
+    parts = [
+        _merged(code[first:last], blobs[first:last], size[first:last])
+        for first, last in pairwise([*begins[::GROUPS_AT_ONCE], len(code)])
+    ]
+    group, bucket, count = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return {"group": group, "bucket": bucket, "count": count}
 
 
-def _holders(pool: Pool, q: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """The bucket of rank ``ceil(q n)`` of each group, and whether the group has any."""
-    n = np.bincount(pool.group, weights=pool.count, minlength=len(pool.frame)).astype(np.int64)
+def _merged(
+    code: IntArray, blobs: Sequence[bytes], size: IntArray
+) -> tuple[IntArray, IntArray, IntArray]:
+    """The histograms of whole groups added up in a table that fits a processor's cache."""
+    stored, count = unpack_histogram(b"".join(blobs))
+    # The bucket of zeros comes first, as it does by its number.
+    column = np.maximum(stored, np.int16(-1)).astype(np.int64) + 1
+    low = int(column[column > 0].min(initial=LAST_BUCKET + 1)) - 1
+    column = np.maximum(column - low, 0)
+    width = int(column.max(initial=0)) + 1
+    groups, row = np.unique(code, return_inverse=True)
+    table = np.zeros(len(groups) * width, dtype=np.int64)
+    np.add.at(table, np.repeat(row, size // RECORD_BYTES) * width + column, count)
+    held = np.flatnonzero(table)
+    bucket = held % width
+    return (
+        groups[held // width],
+        np.where(bucket == 0, ZERO_BUCKET, bucket + low - 1),
+        table[held],
+    )
+
+
+def _holders(pool: Pool, *q: float) -> tuple[list[IntArray], npt.NDArray[np.bool_]]:
+    """The bucket of rank ``ceil(q n)`` of each group, for each q, and whether it has any."""
+    n = np.zeros(len(pool.frame), dtype=np.int64)
+    np.add.at(n, pool.group, pool.count)
     known = n > 0
     if not known.any():
-        return np.zeros(len(n), dtype=np.int64), known
-    before = np.cumsum(n) - n
-    # Only rounding keeps q n from being whole where it should be: 0.07 * 100 is rank 7, not 8.
-    rank = np.clip(np.ceil(q * n * (1.0 - 1e-12)), 1, np.maximum(n, 1)).astype(np.int64)
-    position = np.searchsorted(np.cumsum(pool.count), before + rank, side="left")
-    return pool.bucket[np.minimum(position, pool.bucket.size - 1)], known
+        return [np.zeros(len(n), dtype=np.int64) for _ in q], known
+    before, reached = np.cumsum(n) - n, np.cumsum(pool.count)
+    found = []
+    for each in q:
+        # Only rounding keeps q n from being whole where it should be: 0.07 * 100 is rank 7, not 8.
+        rank = np.clip(np.ceil(each * n * (1.0 - 1e-12)), 1, np.maximum(n, 1)).astype(np.int64)
+        position = np.searchsorted(reached, before + rank, side="left")
+        found.append(pool.bucket[np.minimum(position, pool.bucket.size - 1)])
+    return found, known
 
 
-def quantiles_ms(pool: Pool, q: float) -> FloatArray:
-    """The q-quantile of each group's latency, ms, within 1 % of the truth; nan where unknown.
+def quantiles_ms(pool: Pool, *q: float) -> list[FloatArray]:
+    """For each q the q-quantile of each group's latency, ms, within 1 % of the truth; nan unknown.
 
     References:
         As :func:`optimizer.statistics.quantiles.quantile`, for many sparse histograms at once.
     """
-    bucket, known = _holders(pool, q)
-    middle = _EDGES[np.clip(bucket, 0, LAST_BUCKET)] / np.sqrt(RATIO)
-    return np.where(known, np.where(bucket == ZERO_BUCKET, 0.0, middle), np.nan)
+    buckets, known = _holders(pool, *q)
+    centre = _EDGES / np.sqrt(RATIO)
+    middles = (centre[np.clip(bucket, 0, LAST_BUCKET)] for bucket in buckets)
+    return [
+        np.where(known, np.where(bucket == ZERO_BUCKET, 0.0, middle), np.nan)
+        for bucket, middle in zip(buckets, middles, strict=True)
+    ]
 
 
 def quantile_edges(pool: Pool, q: float) -> FloatArray:
     """The upper bucket edge of each group's q-quantile, ms; nan if unknown, inf over the table."""
-    bucket, known = _holders(pool, q)
+    (bucket,), known = _holders(pool, q)
     return np.where(known, upper_edge(bucket), np.nan)
 
 
@@ -214,6 +291,7 @@ def measured(pool: Pool) -> pd.DataFrame:
     low, high = wilson_interval(np.minimum(col["n_failed"], col["n"]), col["n"])
     cost = divide(col["cost_nusd"], col["n_cost"]) * 1e-9
     quality, quality_variance = _score(col)
+    p50_ms, p95_ms, p99_ms = quantiles_ms(pool, 0.5, 0.95, 0.99)
     return f.assign(
         failure_rate=divide(col["n_failed"], col["n"]),
         failure_low=low,
@@ -221,9 +299,9 @@ def measured(pool: Pool) -> pd.DataFrame:
         timeout_rate=divide(col["n_timeout"], col["n"]),
         fallback_rate=divide(col["n_fallback"], col["n"]),
         latency_ms=divide(col["latency_us"], col["n_latency"]) * 1e-3,
-        p50_ms=quantiles_ms(pool, 0.5),
-        p95_ms=quantiles_ms(pool, 0.95),
-        p99_ms=quantiles_ms(pool, 0.99),
+        p50_ms=p50_ms,
+        p95_ms=p95_ms,
+        p99_ms=p99_ms,
         cost_usd=cost,
         log_cost_variance=_log_cost_variance(col),
         spend_usd=col["cost_nusd"] * 1e-9,

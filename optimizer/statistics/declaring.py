@@ -3,9 +3,9 @@
 Each ordered pair of arms runs a bet on "i fails no more often than j is false": the exact e-process
 of counts, on the successes of one batch given that batch's sizes. Sizes are fixed before outcomes,
 so neither adaptive allocation nor a drift that all arms share can forge evidence. The laws kept
-here: the chance that an arm is ever declared that is not the best is at most delta, whatever the
-allocation and the schedule of looks; batches in any order give the same evidence; renaming the arms
-renames the verdict.
+here: the chance that an arm is ever declared that is not better than every other, an exact tie
+included, is at most delta, whatever the allocation and the schedule of looks; batches in any order
+give the same evidence; renaming the arms renames the verdict.
 
 A unit counts once: a success is a unit all of whose requests in the batch succeeded. A declaration
 opens a rollout; it promotes nothing. Data that chose a candidate never confirm it.
@@ -128,21 +128,18 @@ def declared(
     *,
     delta: float = DELTA,
     min_units: int = MIN_UNITS,
-    among_ties: bool = False,
     rivals: int | None = None,
 ) -> IntArray:
     """The arm that may be called the best, shape (...); -1 where none may yet.
 
-    Declares i if its evidence against each other arm reaches ``(K - 1) / delta``: for another arm
-    to be declared wrongly, it must beat the best one, and K - 1 arms may try.
+    Declares i if its evidence against each other arm reaches ``rivals / delta``.
 
     Args:
         race: so far.
-        delta: chance ever to declare an arm that is worse than another, in (0, 1).
+        delta: chance ever to declare an arm that is not better than every other, in (0, 1).
         min_units: units every arm must have had.
-        among_ties: bound the chance to declare one of exactly equal arms as well, with K / delta;
-            for two arms only then is every declaration counted.
-        rivals: wrong pairs that share delta, where they are not K - 1; see :func:`rival_pairs`.
+        rivals: wrong pairs that share delta, those of all K arms if not told; see
+            :func:`rival_pairs`.
 
     Raises:
         ValueError: delta is outside (0, 1).
@@ -154,7 +151,7 @@ def declared(
         >>> int(declared(race)), int(declared(new_race(2)))
         (0, -1)
     """
-    count = (race.arms if among_ties else race.arms - 1) if rivals is None else rivals
+    count = rival_pairs(race.arms, dropped=False) if rivals is None else rivals
     needed = _threshold(count, delta)
     strength = best_log_evalues(race)
     ready = np.all(race.units >= min_units, axis=-1)
@@ -181,7 +178,7 @@ def first_declared(
         successes: those that succeeded, same shape.
         rivals: wrong pairs that share delta; see :func:`rival_pairs`.
         not_before: batches that must have passed before anything is declared.
-        delta: chance ever to declare an arm that is worse than another, in (0, 1).
+        delta: chance ever to declare an arm that is not better than every other, in (0, 1).
         min_units: units every arm must have had.
 
     Returns:
@@ -220,15 +217,15 @@ def first_declared(
 def rival_pairs(arms: int, *, dropped: bool) -> int:
     """How many pairs of arms may lead to a wrong declaration, and so share delta.
 
-    With all K arms in the race a wrong one must beat the best, which K - 1 may try. Once arms are
-    dropped for what was seen of them, the best of those that stay is chosen by data too: then all
-    K (K - 1) / 2 pairs of a worse and a better arm count.
+    With all K arms in the race a wrong one must beat a best one, which K may try: where arms are
+    equally good, each of them too. Once arms are dropped for what was seen of them, the best of
+    those that stay is chosen by data as well: then every ordered pair counts.
 
     Examples:
         >>> rival_pairs(4, dropped=False), rival_pairs(4, dropped=True)
-        (3, 6)
+        (4, 12)
     """
-    return arms * (arms - 1) // 2 if dropped else arms - 1
+    return arms * (arms - 1) if dropped else arms
 
 
 def pairs(arms: int) -> tuple[IntArray, IntArray]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from optimizer.statistics.anytime import TIGHTEST_ROLLBACK, half_width_multiplier
+from optimizer.statistics.anytime import half_width_multiplier
 from optimizer.statistics.clusters import (
     MIN_CLUSTERS,
     RatioEstimate,
@@ -30,8 +30,9 @@ IntArray = npt.NDArray[np.int64]
 
 MIN_SCORED: Final = 100
 """Scored requests of every arm before any may be declared and before the split may be uneven."""
-TIGHTEST: Final = TIGHTEST_ROLLBACK
-"""Requests of both arms at which the sequence is tightest."""
+TIGHTEST: Final = 1_000.0
+"""Requests of both arms at which the sequence is tightest: most experiments end between a few
+hundred and a few thousand of them."""
 LARGEST_ALPHA: Final = 0.25
 
 

@@ -20,7 +20,7 @@ from optimizer.storage.intake import note_aggregated
 from optimizer.storage.tables import AGGREGATES
 
 COLUMNS = (*KEYS, *SUMS, HISTOGRAM, CLUSTERS)
-NAMES = ("target", "arm", "slice")
+NAMES = KEYS[:-1]
 BLOBS = (HISTOGRAM, CLUSTERS)
 HISTORY_KEYS = ("target", "arm", "window_start_s")
 

@@ -215,7 +215,14 @@ class SqlDecisions:
         columns = DECISIONS.c
         query = (
             select(
-                columns.target, columns.candidate, columns.state, columns.ended_at, columns.reason
+                columns.target,
+                columns.candidate.label("arm"),
+                columns.state,
+                columns.ended_at,
+                columns.reason,
+                columns.strategy,
+                columns.baseline.label("before"),
+                columns.deployed_at,
             )
             .where(
                 columns.ended_at >= since,
@@ -225,10 +232,7 @@ class SqlDecisions:
             .order_by(columns.ended_at, columns.id)
         )
         with self._database.read() as connection:
-            return [
-                Past(target=target, arm=arm, state=state, ended_at=ended_at, reason=reason)
-                for target, arm, state, ended_at, reason in connection.execute(query)
-            ]
+            return [from_row(Past, row) for row in connection.execute(query).mappings()]
 
     def charge_anchor(
         self, decision_id: DecisionId, anchor: Anchor, *, at: datetime, settled: bool

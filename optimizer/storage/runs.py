@@ -82,14 +82,18 @@ class SqlRuns:
                 statement = upsert(connection, INSIGHTS).on_conflict_do_nothing()
                 connection.execute(statement, rows)
 
-    def insights(self, *, since: datetime) -> Sequence[tuple[datetime, Insight]]:
-        """Stored insights, oldest first."""
+    def insights(
+        self, *, since: datetime, analyzers: Sequence[str] | None = None
+    ) -> Sequence[tuple[datetime, Insight]]:
+        """Stored insights, of those that claimed them, None = of all; oldest first."""
         columns = INSIGHTS.c
         query = (
             select(columns.as_of, columns.body)
             .where(columns.as_of >= since)
             .order_by(columns.as_of, columns.target, columns.analyzer, columns.kind, columns.id)
         )
+        if analyzers is not None:
+            query = query.where(columns.analyzer.in_(analyzers))
         with self._database.read() as connection:
             return [(as_of, decode(Insight, body)) for as_of, body in connection.execute(query)]
 

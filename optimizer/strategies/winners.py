@@ -1,8 +1,8 @@
 """What experiments found: an arm declared the best by traffic of its own is proposed for a rollout.
 
-One class serves both kinds of experiment, A/B tests and bandits, under a name each. An experiment
-declares, and promotes nothing: its winner passes the canary like every other arm, on data that did
-not choose it.
+One class serves every kind of experiment, A/B tests, bandits and trials of tuning, under a name
+each. An experiment declares, and promotes nothing: its winner passes the canary like every other
+arm, on data that did not choose it.
 """
 
 import math
@@ -25,6 +25,7 @@ from optimizer.evidence import (
     proposal_id,
 )
 from optimizer.metrics import DAY_S, HOUR_S
+from optimizer.policy import Guardrail
 from optimizer.statistics import arms
 from optimizer.statistics.arms import Row
 from optimizer.statistics.outlook import known, outlook, predictions
@@ -153,6 +154,19 @@ def _against(scene: Scene, winner: Winner) -> str:
     tried = _tried(scene, winner)
     if tried is not None:
         return f"it was tried since; the rollout ended {tried.isoformat()}"
+    return broken_guardrail(scene.policies[winner.target].guardrails, winner.estimates)
+
+
+def broken_guardrail(guardrails: Sequence[Guardrail], estimates: Sequence[Estimate]) -> str:
+    """Which guardrail the experiment itself proved to be broken; empty where it proved none."""
+    limits = {guardrail.metric: guardrail for guardrail in guardrails}
+    for found in estimates:
+        limit, control = limits.get(found.metric), found.control
+        if limit is None or control is None or found.lower is None or found.upper is None:
+            continue
+        over = min(limit.overrun(end, control) for end in (found.lower, found.upper))
+        if over > 0:
+            return f"{found.metric} is beyond its margin {limit.margin:g} by at least {over:.4f}"
     return ""
 
 

@@ -1,17 +1,24 @@
 """Experiments from a terminal."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from optimizer import settings, wiring
 from optimizer.experiment.life import ExperimentState
-from optimizer.loop.equipment import Equipment
+from optimizer.loop.equipment import Acting, Equipment
+from optimizer.loop.tuning import ask
 from terminal import Terminal
 
 EXPERIMENTS = """
     experiments:
       - {name: which, arms: [large, small], share: 0.5}
+"""
+
+TUNING = """
+    goal: {metric: quality}
+    tuning: {parameters: [{name: temperature, low: 0.1, high: 0.7, step: 0.6}]}
 """
 
 
@@ -103,3 +110,19 @@ def test_a_wrong_design_is_refused_with_its_place(
 
     assert words in said
     assert "experiments[0]" in said
+
+
+def test_a_trial_of_tuning_is_listed_shown_and_stopped(terminal: Terminal, asked: Path) -> None:
+    asked.write_text(asked.read_text().replace(EXPERIMENTS, TUNING))
+    opened = wiring.equip(settings.load(asked, {}))
+    acting = Acting(actor="optimize", run_id="r-1", now=datetime.now(UTC))  # noqa: TID251 - commands act now
+    (drafted,) = ask(opened, acting)
+    wiring.close(opened)
+
+    (row,) = terminal.json("experiments", "list")
+    assert (row["rule"], row["name"]) == ("tuning", "tuning temperature:0.1")
+    assert row["arms"] == "large, large@temperature:0.1"
+    assert "large@temperature:0.1" in terminal.ok("experiments", "show", drafted.id)
+    text = terminal.ok("experiments", "stop", drafted.id, "--reason", "not this one")
+
+    assert "is cancelled: not this one" in text

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.aggregates import HISTOGRAM, merge, unpack_histogram
+from optimizer.aggregates import HISTOGRAM, merge, pack_histogram, unpack_histogram
+from optimizer.bucket_edges import LAST_BUCKET, ZERO_BUCKET
 from optimizer.metrics import HOUR_S
 from optimizer.statistics import arms
 from optimizer.statistics.quantiles import exceedance_count, quantile, snap_to_edge
@@ -23,7 +24,7 @@ def dense(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def test_many_sparse_histograms_have_the_quantiles_of_each_alone(q: float) -> None:
     frame = hours(TWO, span=3)
 
-    many = arms.quantiles_ms(arms.pooled(frame, ("target",)), q)
+    (many,) = arms.quantiles_ms(arms.pooled(frame, ("target",)), q)
 
     alone = [quantile(*dense(frame[frame["target"] == name]), q) for name in ("a", "b")]
     np.testing.assert_allclose(many, alone, rtol=1e-12)
@@ -60,10 +61,10 @@ def test_a_torn_histogram_makes_only_its_own_group_unknown() -> None:
         }
     )
 
-    p95 = arms.quantiles_ms(arms.pooled(torn, ("target",)), 0.95)
+    (p95,) = arms.quantiles_ms(arms.pooled(torn, ("target",)), 0.95)
 
     assert np.isnan(p95[0])
-    assert p95[1] == arms.quantiles_ms(arms.pooled(frame, ("target",)), 0.95)[1]
+    assert p95[1] == arms.quantiles_ms(arms.pooled(frame, ("target",)), 0.95)[0][1]
 
 
 def test_no_rows_pool_to_no_groups() -> None:
@@ -107,3 +108,45 @@ def test_a_new_target_s_traffic_is_not_diluted_by_hours_before_it() -> None:
     rates = arms.requests_per_hour(hours(TWO, span=3), now_s=int(NOW.timestamp()))
 
     assert rates == {"a": 50.0, "b": 80.0}
+
+
+@given(
+    targets=st.lists(st.sampled_from("abcdefgh"), max_size=30),
+    at_once=st.integers(1, 12),
+    coded=st.booleans(),
+)
+def test_parts_are_whole_targets_and_together_all_rows(
+    targets: list[str], at_once: int, *, coded: bool
+) -> None:
+    frame = hours(dict.fromkeys([(name, "x") for name in targets], Traffic(n=3)), span=2)
+    frame = frame.sample(frac=1, random_state=1)
+    frame = arms.coded(frame) if coded else frame
+
+    parts = [set(part["target"]) for part in arms.in_parts(frame, rows_at_once=at_once)]
+    rows = sum(len(part) for part in arms.in_parts(frame, rows_at_once=at_once))
+
+    assert rows == len(frame)
+    assert sum(map(len, parts)) == len(set(targets))
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_serving_rows_are_those_of_each_targets_named_arm(*, coded: bool) -> None:
+    traffic = {(target, arm): Traffic(n=2) for target in "abc" for arm in "xy"}
+    frame = hours(traffic, span=1)
+    frame = arms.coded(frame) if coded else frame
+
+    found = arms.serving(frame, {"a": "x", "b": "y", "c": "unheard"})
+
+    assert sorted(zip(found["target"], found["arm"], strict=True)) == [("a", "x"), ("b", "y")]
+
+
+def test_zeros_and_both_ends_of_the_table_add_up_exactly() -> None:
+    stored = pack_histogram([ZERO_BUCKET, 0, LAST_BUCKET], [2, 3, 2**52 + 1])
+    frame = hours({("a", "x"): Traffic(n=1), ("b", "x"): Traffic(n=1)}, span=3)
+    frame = frame.assign(**{HISTOGRAM: [stored] * len(frame)})
+
+    pool = arms.pooled(frame, ("target",))
+
+    assert pool.group.tolist() == [0, 0, 0, 1, 1, 1]
+    assert pool.bucket.tolist() == [ZERO_BUCKET, 0, LAST_BUCKET] * 2
+    assert pool.count.tolist() == [6, 9, 3 * (2**52 + 1)] * 2

@@ -24,7 +24,7 @@ def proposed(scene: Scene) -> list[Proposal]:
 
 
 def test_a_healthy_arm_is_left_alone() -> None:
-    assert Threshold().consider(World().scene(), ()) == ()
+    assert Threshold().consider(World(span=120).scene(), ()) == ()
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,21 @@ def test_why_a_winner_is_left_is_told() -> None:
     (considered,) = STRATEGY.consider(scene(baselines={TARGET: "mini"}), ())
 
     assert "mini is in force now" in considered.rejected[0].detail
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "proposed_at_all"), [(0.03, 0.05, False), (0.01, 0.05, True)]
+)
+def test_what_the_experiment_proved_to_break_a_guardrail_is_not_proposed(
+    *, lower: float, upper: float, proposed_at_all: bool
+) -> None:
+    failing = Estimate(
+        metric="failure_rate", unit="share", effect=0.04, lower=lower, upper=upper, control=0.01
+    )
+    found = winner(estimates=(*winner().estimates, failing))
+
+    (considered,) = STRATEGY.consider(scene(found), ())
+
+    assert (considered.proposal is not None) is proposed_at_all
+    if not proposed_at_all:
+        assert "failure_rate is beyond its margin 0.02" in considered.rejected[0].detail

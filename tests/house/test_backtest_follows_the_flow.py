@@ -29,6 +29,10 @@ LEFT_OUT = {
     "experiments.are_any": "experiments need traffic that was split for them",
     "experiments.run_all": "the same",
     "experiments.with_experiments": "the same",
+    "tuning.ask": "the same",
+    "decide.propose": "a walk also counts what strategies leave",
+    "alerts.with_told": "nobody is told anything",
+    "alerts.raise_alerts": "the same",
 }
 ADDED = {
     "approval.answer": "a person would have been asked, and says yes",

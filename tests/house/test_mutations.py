@@ -227,7 +227,7 @@ tests/statistics/test_multiplicity.py::test_e_benjamini_hochberg_rejects_as_by_h
   e-bh-at-twice-alpha: statistics/multiplicity.py
     - e_bh(_e_values(values), alpha)
     + e_bh(_e_values(values), 2.0 * alpha)
-tests/statistics/test_declaring.py::test_the_threshold_counts_the_other_arms
+tests/statistics/test_declaring.py::test_the_threshold_counts_the_arms
   declared-at-twice-delta: statistics/declaring.py
     - log(rivals / delta)
     + log(rivals / (2.0 * delta))
@@ -235,20 +235,20 @@ tests/statistics/test_declaring.py::test_shared_drift_is_no_evidence
   best-of-one-other-is-enough: statistics/declaring.py
     - pair.min(axis=-1)
     + pair.max(axis=-1)
-tests/statistics/test_watching.py::test_half_of_the_false_alarms_are_shared_among_the_other_arms
+tests/statistics/test_watching.py::test_a_third_of_the_false_alarms_is_shared_among_the_other_arms
   alarms-twice-as-often: statistics/watching.py
-    - np.log(2.0 * between_alarms)
+    - np.log(KINDS * between_alarms)
     + np.log(between_alarms)
   alarms-not-shared-among-arms: statistics/watching.py
     -  + np.log(held.arms - 1.0)
     +
 tests/statistics/test_declaring.py::test_a_leader_that_never_failed_is_not_taken_for_infallible
   slack-of-other-sign: statistics/watching.py
-    - p - SLACK_SE
-    + p + SLACK_SE
+    - rate - SLACK_SE
+    + rate + SLACK_SE
   price-of-units-of-other-sign: statistics/watching.py
-    - - n * price
-    + + n * price
+    - - units[..., None] * price
+    + + units[..., None] * price
 tests/statistics/test_declaring.py::test_shares_agree_with_the_posterior_by_quadrature
   successes-count-as-failures: statistics/thompson.py
     - 1.0 + race.units - race.successes

@@ -106,6 +106,17 @@ def test_it_does_not_start_while_an_urgent_change_is_wanted(tmp_path: Path) -> N
     assert hour(given, START + 4 * HOUR).what == "hold"
 
 
+def test_a_change_that_a_person_must_agree_to_keeps_nothing_from_starting(tmp_path: Path) -> None:
+    given = trial(tmp_path)
+    reconcile(given, acting=acting(START))
+    waiting = propose(given, START)
+    asking = replace(urgent(), asks="a person must agree")
+    settle_proposals(given, gather(given, as_of=START + HOUR), [asking], acting=acting(START))
+    given.ledger.decisions.update(move(waiting, State.CANCELLED, START + HOUR), [], lease=None)
+
+    assert hour(given, START + HOUR).what == "transition"
+
+
 def test_a_run_that_is_late_after_midnight_spends_none_of_the_new_days_budget(
     tmp_path: Path,
 ) -> None:

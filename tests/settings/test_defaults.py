@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from optimizer.experiment.design import Design
+from optimizer.experiment.grid import Tuning
 from optimizer.metrics import METRICS
 from optimizer.policy import (
     Approval,
@@ -36,6 +37,7 @@ from optimizer.settings.limits import (
     SafetySettings,
     StageSettings,
 )
+from optimizer.settings.tuning import TuningSettings
 from optimizer.settings.values import MetricName
 from optimizer.targets import Arm, ModelConfig, Needs, Offers, Price, Prior
 
@@ -57,6 +59,7 @@ PAIRS: list[tuple[type[BaseModel], type]] = [
     (ArmSettings, Arm),
     (ArmSettings, ModelConfig),
     (ExperimentSettings, Design),
+    (TuningSettings, Tuning),
 ]
 # The settings know better: none means "for quality only"; a stage and a prior are written by hand.
 DIFFERENT = {("GuardrailSettings", "anchored"), ("PriorSettings", "source")}

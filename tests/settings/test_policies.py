@@ -148,7 +148,7 @@ def test_every_configuration_in_the_document_can_be_used(tmp_path: Path) -> None
 
     for text in found:
         load_text(text, tmp_path / "optimizer.yaml", {})
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_the_gates_are_documented_in_the_order_in_which_they_decide() -> None:

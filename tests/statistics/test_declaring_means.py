@@ -124,7 +124,7 @@ def test_the_first_declaration_is_that_of_looks_after_every_batch(
         if first == (-1, -1) and batch >= not_before and int(declared_now(race)) >= 0:
             first = (batch, int(declared_now(race)))
 
-    found = first_declared(units, successes, rivals=arms - 1, not_before=not_before)
+    found = first_declared(units, successes, rivals=arms, not_before=not_before)
 
     assert found == first
 

@@ -29,7 +29,6 @@ from optimizer.evidence import (
     Anchor,
     DecisionId,
     Outcome,
-    Past,
     Proposal,
     ProposalId,
     Reason,
@@ -305,27 +304,6 @@ def test_the_first_look_of_a_time_stays(ledger: SqlLedger) -> None:
         ledger.decisions.add_look(look)
 
     assert ledger.decisions.looks(made.id) == [first, later]
-
-
-def test_past_is_what_ended_but_for_failed_validation(ledger: SqlLedger) -> None:
-    for number, state in enumerate(State):
-        made = stored(ledger, f"d{number}", target=f"t{number}")
-        ended_at = NOW + number * MINUTE if state.is_final else None
-        after = amend(made, state=state, ended_at=ended_at, reason="why")
-        ledger.decisions.update(after, [], lease=None)
-
-    found = ledger.decisions.past(since=NOW)
-
-    assert [past.state for past in found] == [
-        "completed",
-        "rolled_back",
-        "deployment_failed",
-        "cancelled",
-    ]
-    ended = NOW + list(State).index(State.CANCELLED) * MINUTE
-    assert ledger.decisions.past(since=ended) == [
-        Past(target="t11", arm="small", state="cancelled", ended_at=ended, reason="why")
-    ]
 
 
 def charge(harm: float, variance: float = 0.25, arm: str = "large") -> Anchor:

@@ -1,5 +1,6 @@
 """The laws of runs, insights and the audit log, on each supported database."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -55,6 +56,16 @@ def test_insights_come_oldest_first(ledger: SqlLedger) -> None:
 
     assert titles == ["a", "z", "late"]
     assert len(ledger.runs.insights(since=NOW + MINUTE)) == 1
+
+
+def test_insights_of_one_who_claims_them_can_be_asked_for(ledger: SqlLedger) -> None:
+    mine = replace(insight("mine"), analyzer="threshold")
+    ledger.runs.add_insights(NOW, [insight("others"), mine])
+
+    found = ledger.runs.insights(since=NOW, analyzers=["threshold"])
+
+    assert [entry for _, entry in found] == [mine]
+    assert ledger.runs.insights(since=NOW, analyzers=[]) == []
 
 
 def test_a_run_is_running_until_it_ends(ledger: SqlLedger) -> None:

@@ -89,7 +89,7 @@ class Cost:
         weeks = weeks_of(history_of(scene), end_s=now_s, columns=("cost_nusd",))
         table = table.merge(month_of(weeks, scene.now), on="target", how="left")
         in_force = dict(zip(limits["target"], limits["in_force"], strict=True))
-        served = recent[recent["arm"] == recent["target"].map(in_force)]
+        served = arms.serving(recent, in_force)
         of_arm = arms.measured(arms.pooled(served, ("target", "window_start_s"), latency=False))
         busy = of_arm[of_arm["n_cost"] >= self.min_requests]
         table = self._compared(table, busy, "cost_usd")
