@@ -46,6 +46,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_installation_stays_as_it_was_byte_for_byte(terminal: Terminal, tmp_path: Path) -> None:
     before = contents(terminal.folder)
     assert {"ledger.db", "calls.csv", "optimizer.yaml"} <= set(before)
@@ -65,6 +66,7 @@ def test_the_installation_stays_as_it_was_byte_for_byte(terminal: Terminal, tmp_
     assert "http://" not in text.replace("http://www.w3.org", "")
 
 
+@pytest.mark.slow
 def test_a_program_reads_the_same(terminal: Terminal) -> None:
     found = json.loads(terminal.ok("backtest", "--json", "--to", "2026-03-02T03"))
 

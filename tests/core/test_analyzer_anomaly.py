@@ -38,6 +38,7 @@ def failing(traffic: Traffic) -> Traffic:
     return dataclasses.replace(traffic, failed=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_stationary_hours_of_many_arms_say_almost_nothing(rho: float) -> None:
     """Eight measures of 40 arms and the traffic of 40 targets: one false anomaly at most."""

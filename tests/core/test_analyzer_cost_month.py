@@ -91,6 +91,7 @@ def test_without_whole_weeks_the_mean_hour_goes_on(hours: int) -> None:
     assert np.isnan(row["month_low_usd"]) == (hours < 72)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_month_that_comes() -> None:
     random = np.random.default_rng(1)
     held = []

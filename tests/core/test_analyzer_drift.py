@@ -24,6 +24,7 @@ def ago(hours: int) -> datetime:
     return NOW - timedelta(hours=hours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_stationary_hours_of_many_arms_say_almost_nothing(rho: float) -> None:
     names = [f"t{index}" for index in range(40)]

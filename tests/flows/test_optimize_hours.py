@@ -100,6 +100,7 @@ def stored(url: str) -> dict[int, pd.DataFrame]:
         close_all()
 
 
+@pytest.mark.slow
 def test_hours_run_twice_or_skipped_end_in_the_bytes_of_a_single_pass(
     tmp_path: Path, database_url: str
 ) -> None:

@@ -65,6 +65,7 @@ def test_the_curve_ends_with_the_interval_that_is_told(
     assert found.curves[""].decided[-1] == pytest.approx(found.total.spent.usd - saving.value)
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_baseline_and_control_at_once_is_counted_once(tmp_path: Path) -> None:
     calls, scores = logged({**BOTH, "large": replace(LARGE, cost_usd=0.016)}, hours=14)
     # The tiny arm is in the log only after the small one was promoted.
@@ -82,6 +83,7 @@ def test_an_arm_that_is_baseline_and_control_at_once_is_counted_once(tmp_path: P
     assert [each.candidate for each in found.decisions][:2] == ["small", "tiny"]
 
 
+@pytest.mark.slow
 def test_files_that_are_no_longer_needed_do_not_pile_up(tmp_path: Path) -> None:
     calls, scores = logged(BOTH, hours=26, per_hour=60)
     year = pd.Timedelta(days=364)  # whatever the day of this test, the log is old
@@ -109,6 +111,7 @@ def test_files_that_are_no_longer_needed_do_not_pile_up(tmp_path: Path) -> None:
     assert len(left) < 26  # the first day was merged
 
 
+@pytest.mark.slow
 def test_the_same_log_gives_the_same_bytes(plain: tuple[Path, Backtest, Walked]) -> None:
     again = conducted(plain[0])[0]
 
@@ -127,6 +130,7 @@ def test_nothing_of_the_installation_is_touched(plain: tuple[Path, Backtest, Wal
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hour", [1, 3])
 def test_what_comes_later_changes_no_earlier_decision(
     plain: tuple[Path, Backtest, Walked], tmp_path: Path, hour: int
@@ -155,6 +159,7 @@ def test_what_comes_later_changes_no_earlier_decision(
     assert not plain_splits.empty
 
 
+@pytest.mark.slow
 def test_a_label_that_came_late_is_not_seen_before(tmp_path: Path) -> None:
     calls, scores = logged(BOTH)
     scores["ts"] = scores["ts"].where(scores["ts"] > hours_after(6), pd.Timestamp(hours_after(6)))
@@ -166,6 +171,7 @@ def test_a_label_that_came_late_is_not_seen_before(tmp_path: Path) -> None:
     assert any(each.reason == "no_evidence" or "quality" in each.reason for each in found.left)
 
 
+@pytest.mark.slow
 def test_an_arm_without_requests_saves_nothing_and_is_counted_as_unknown(tmp_path: Path) -> None:
     write_log(tmp_path, logged({"large": LoggedArm(share=1.0, cost_usd=0.004)}, hours=5))
     config = configured(tmp_path, OFFERED)
@@ -241,6 +247,7 @@ def test_propensities_that_do_not_fit_the_log_are_not_used(tmp_path: Path) -> No
     assert "do not fit" in found.targets[0].basis
 
 
+@pytest.mark.slow
 def test_where_a_person_would_be_asked_the_answer_is_assumed(tmp_path: Path) -> None:
     write_log(tmp_path, logged(BOTH))
 

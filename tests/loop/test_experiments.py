@@ -260,6 +260,7 @@ def test_a_proven_best_arm_ends_it_and_becomes_a_winner_for_the_strategies(tmp_p
     assert scene.experiments == {}
 
 
+@pytest.mark.slow
 def test_a_late_run_declares_what_the_runs_in_time_would_have(tmp_path: Path) -> None:
     (tmp_path / "late").mkdir()
     given, late = begun(tmp_path), begun(tmp_path / "late")
@@ -340,6 +341,7 @@ def test_a_changed_model_begins_the_evidence_anew(tmp_path: Path) -> None:
     assert hour(given, START + 2 * HOUR).what == "hold"
 
 
+@pytest.mark.slow
 def test_its_grains_and_hours_are_kept_while_it_runs(tmp_path: Path) -> None:
     given = begun(tmp_path, max_duration=timedelta(days=20))
     store(given, served(1, ALIKE))

@@ -31,6 +31,7 @@ def prune(ride: Ride, *, days: float) -> dict[str, int]:
     )
 
 
+@pytest.mark.slow
 def test_grains_past_their_keeping_go(ride: Ride) -> None:
     put(ride.given, traffic(START - 3 * DAY, START - 3 * DAY + DAY / 24, quality=GOOD, rows=5))
     put(ride.given, traffic(START, after(1), quality=GOOD, rows=5))
@@ -54,6 +55,7 @@ def test_hours_are_summed_into_days_before_they_go(ride: Ride) -> None:
     assert days["n"].sum() == hour["n"].sum()
 
 
+@pytest.mark.slow
 def test_the_evidence_of_what_is_in_flight_is_kept(ride: Ride) -> None:
     decision = ride.to("canary")
 

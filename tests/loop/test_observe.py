@@ -271,6 +271,7 @@ EVENTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(EVENTS, st.lists(st.integers(1, 460), max_size=6))
 def test_hourly_passes_end_in_the_bytes_of_a_single_pass(

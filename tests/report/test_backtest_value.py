@@ -123,6 +123,7 @@ def test_deviations_without_any_spread_give_no_interval() -> None:
     assert math.isnan(found.upper)
 
 
+@pytest.mark.slow
 def test_true_propensities_are_believed_where_sessions_are_long(tmp_path: Path) -> None:
     bases_of = []
     for seed in range(30):

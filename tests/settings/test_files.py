@@ -221,6 +221,7 @@ def test_text_that_is_no_configuration_is_refused_with_its_line(text: str, messa
     assert message in refusal(text)
 
 
+@pytest.mark.slow
 def test_anchors_that_multiply_without_bound_are_refused() -> None:
     doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 
