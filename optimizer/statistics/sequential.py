@@ -104,7 +104,8 @@ def obrien_fleming_spending(fraction: npt.ArrayLike, *, alpha: npt.ArrayLike) ->
     t = np.clip(np.asarray(fraction, dtype=np.float64), 0.0, 1.0)
     root = np.sqrt(np.where(t > 0, t, np.nan))
     half = -special.ndtri(0.5 * np.asarray(alpha, dtype=np.float64))
-    spent: FloatArray = np.asarray(2.0 * special.ndtr(-half / root))
+    # Rounding must not spend more than all: a look that closes the plan spends exactly alpha.
+    spent: FloatArray = np.minimum(2.0 * special.ndtr(-half / root), alpha)
     return np.where(t > 0, spent, 0.0)
 
 

@@ -109,6 +109,12 @@ def test_promotion_spends_four_fifths_by_the_planned_end_and_the_rest_in_proport
     assert spent.tolist() == pytest.approx([0.0, early, 0.04, 0.045, 0.05, 0.05])
 
 
+@pytest.mark.parametrize("spending", [pocock_spending, obrien_fleming_spending])
+def test_never_more_than_all_is_spent_not_even_by_rounding(spending: Spending) -> None:
+    for alpha in np.geomspace(1e-6, 0.5, 400):
+        assert spending([0.999999999, 1.0, 1.03], alpha=alpha).max() <= alpha
+
+
 fractions_ = st.lists(st.floats(0.002, 0.3), min_size=1, max_size=6).map(
     lambda steps: np.cumsum(steps).tolist()
 )
