@@ -8,6 +8,7 @@ variance is never 0.
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any, Final
 
@@ -61,9 +62,14 @@ Row = Any
 def rows(frame: pd.DataFrame) -> Iterable[Row]:
     """The rows as named tuples: for the few that become insights or proposals."""
     # itertuples takes each column by position, which costs more than the rows themselves.
-    made = namedtuple("Row", list(frame.columns))  # type: ignore[misc]  # noqa: PYI024 - its fields are known at run time
     columns = [frame[name].tolist() for name in frame.columns]
-    return map(made._make, zip(*columns, strict=True))
+    return map(_row_type(tuple(frame.columns))._make, zip(*columns, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _row_type(columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - made at run time
+    """Making a type takes longer than all rows of a small frame."""
+    return namedtuple("Row", columns)  # noqa: PYI024 - its fields are known at run time
 
 
 def rows_by_target(frame: pd.DataFrame) -> Iterable[tuple[str, list[Row]]]:
