@@ -91,15 +91,19 @@ class Raced:
 
 def rules(cell: Cell) -> dict[str, AnyRule]:
     """Every rule, the project's by what the cell's outcomes are."""
+    ours = AsymptoticMeans() if cell.log_sd else EProcess()
+    return {OURS: ours, **_peers(), BEST: ORACLE}
+
+
+def _peers() -> dict[str, AnyRule]:
+    """The rules that others use."""
     return {
-        OURS: AsymptoticMeans() if cell.log_sd else EProcess(),
         PLUGGED: PLUG_IN,
         EVEN: UNIFORM,
         TESTED: FixedTest(),
         GREEDY: Greedy(),
         CAPPED: CappedThompson(),
         SWAPPED: SWAP,
-        BEST: ORACLE,
     }
 
 
@@ -135,15 +139,7 @@ def _played(cell: Cell, chosen: Mapping[str, AnyRule], runs: int, seed: int) -> 
 
 
 def _changes(turn: Turn, runs: int, *, quiet: int) -> dict[str, Change]:
-    served: dict[str, AnyRule] = {
-        OURS: InService(),
-        PLUGGED: PLUG_IN,
-        EVEN: UNIFORM,
-        TESTED: FixedTest(),
-        GREEDY: Greedy(),
-        CAPPED: CappedThompson(),
-        SWAPPED: SWAP,
-    }
+    served: dict[str, AnyRule] = {OURS: InService(), **_peers()}
     return {
         name: change(
             rule,

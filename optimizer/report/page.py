@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optimizer.decision import Decision, State
@@ -13,6 +12,7 @@ from optimizer.evidence import DecisionId
 from optimizer.report import plots
 from optimizer.report.agreement import Disagreement
 from optimizer.report.figures import Caught, Figures, Mean, concurrent, mean_of
+from optimizer.report.html import templates
 from optimizer.report.story import Chapter, Story
 from optimizer.report.tails import sentence as tails_sentence
 
@@ -49,13 +49,7 @@ def render(
         notes: what the reader should know of the run: label -> text.
         disagreements: sums on which ledger and log differ.
     """
-    environment = Environment(
-        loader=PackageLoader("optimizer.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters.update(
         usd=usd,
         percent=percent,

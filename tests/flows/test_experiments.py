@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment_scene import limits
 from flow_scene import Installation, installed
 from optimizer.client import Allocations
 from optimizer.decision import State
@@ -17,18 +18,7 @@ from rollout_scene import HOUR, START, TARGET
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_harness", "closed_afterwards")]
 
-LIMITS = """
-  goal: {metric: quality}
-  guardrails:
-    - {metric: quality, margin: 0.05}
-    - {metric: failure_rate, margin: 0.05}
-  stages:
-    - {share: 0.5, bake_time: 1h, min_requests: 200}
-  label_maturity: 0s
-  settle_after: 1h
-  holdback_share: 0.2
-  exploration_share: 0
-"""
+LIMITS = limits(failure_margin=0.05)
 ARMS = ("large", "small", "mini")
 Rates = Mapping[str, float]
 

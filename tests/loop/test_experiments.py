@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiment_scene import ARMS, design, hour, served, shares, store, trial
+from experiment_scene import ARMS, design, hour, served, shares, store, trial, wanted
 from optimizer.allocation import SliceName, whole
 from optimizer.decision import State
 from optimizer.errors import ConflictError, UnavailableError
-from optimizer.evidence import Impact, Proposal, ProposalId
 from optimizer.experiment.life import Experiment, ExperimentState
 from optimizer.loop import trying
 from optimizer.loop.decide import gather, settle_proposals
@@ -106,23 +105,11 @@ def test_no_rollout_starts_while_an_experiment_holds_the_target(tmp_path: Path) 
     assert given.ledger.decisions.get(decision.id).state is State.VALIDATING
 
 
-def urgent_or_not(*, urgent: bool) -> Proposal:
-    return Proposal(
-        id=ProposalId("p-2"),
-        strategy="threshold",
-        target=TARGET,
-        candidate="mini",
-        rationale="large fails",
-        expected=Impact(cost_reduction_pct=10.0, daily_saving_usd=1.0),
-        urgent=urgent,
-    )
-
-
 def test_a_proposal_waits_and_is_told_for_which_experiment(tmp_path: Path) -> None:
     given = begun(tmp_path)
     scene = with_experiments(given, gather(given, as_of=START))
 
-    decided = settle_proposals(given, scene, [urgent_or_not(urgent=False)], acting=acting(START))
+    decided = settle_proposals(given, scene, [wanted()], acting=acting(START))
 
     ((_, fate, reason),) = decided.plan.outcomes
     assert fate == "target_in_flight"
@@ -132,7 +119,7 @@ def test_a_proposal_waits_and_is_told_for_which_experiment(tmp_path: Path) -> No
 def test_an_urgent_proposal_ends_it(tmp_path: Path) -> None:
     given = begun(tmp_path)
     scene = with_experiments(given, gather(given, as_of=START))
-    settle_proposals(given, scene, [urgent_or_not(urgent=True)], acting=acting(START))
+    settle_proposals(given, scene, [wanted(urgent=True)], acting=acting(START))
 
     hour(given, START + HOUR)
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from experiment_scene import ARMS, design, hour, served, shares, store, trial
+from experiment_scene import ARMS, design, hour, served, shares, store, trial, wanted
 from optimizer.allocation import SliceName, whole
 from optimizer.decision import State, move
 from optimizer.errors import ConflictError
-from optimizer.evidence import Impact, Proposal, ProposalId
 from optimizer.experiment.life import Experiment, ExperimentState
 from optimizer.loop import trying
 from optimizer.loop.decide import gather, settle_proposals
@@ -79,23 +78,12 @@ def test_one_whose_target_is_gone_ends_though_its_split_was_changed_by_hand(
     assert shares(given) == {"large": 1.0}
 
 
-def urgent() -> Proposal:
-    return Proposal(
-        id=ProposalId("p-2"),
-        strategy="threshold",
-        target=TARGET,
-        candidate="mini",
-        rationale="large fails",
-        expected=Impact(cost_reduction_pct=10.0, daily_saving_usd=1.0),
-        urgent=True,
-    )
-
-
 def test_it_does_not_start_while_an_urgent_change_is_wanted(tmp_path: Path) -> None:
     given = trial(tmp_path)
     reconcile(given, acting=acting(START))
     waiting = propose(given, START)
-    settle_proposals(given, gather(given, as_of=START + HOUR), [urgent()], acting=acting(START))
+    scene = gather(given, as_of=START + HOUR)
+    settle_proposals(given, scene, [wanted(urgent=True)], acting=acting(START))
     given.ledger.decisions.update(move(waiting, State.CANCELLED, START + HOUR), [], lease=None)
 
     held = hour(given, START + HOUR)
@@ -110,7 +98,7 @@ def test_a_change_that_a_person_must_agree_to_keeps_nothing_from_starting(tmp_pa
     given = trial(tmp_path)
     reconcile(given, acting=acting(START))
     waiting = propose(given, START)
-    asking = replace(urgent(), asks="a person must agree")
+    asking = replace(wanted(urgent=True), asks="a person must agree")
     settle_proposals(given, gather(given, as_of=START + HOUR), [asking], acting=acting(START))
     given.ledger.decisions.update(move(waiting, State.CANCELLED, START + HOUR), [], lease=None)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optimizer.aggregates import KEYS, rollup
+from optimizer.evidence import Impact, Proposal, ProposalId
 from optimizer.experiment.design import Design
 from optimizer.experiment.life import Experiment, ExperimentState, draft, move
 from optimizer.experiment.standing import even
@@ -107,3 +108,32 @@ def shares(given: Equipment) -> dict[str, float]:
     for part in held.slices:
         found[part.arm] = round(found.get(part.arm, 0.0) + part.share, 6)
     return found
+
+
+def wanted(*, urgent: bool = False) -> Proposal:
+    """A proposal of another strategy for the target."""
+    return Proposal(
+        id=ProposalId("p-2"),
+        strategy="threshold",
+        target=TARGET,
+        candidate="mini",
+        rationale="large fails",
+        expected=Impact(cost_reduction_pct=10.0, daily_saving_usd=1.0),
+        urgent=urgent,
+    )
+
+
+def limits(*, failure_margin: float) -> str:
+    """The policy of a target in YAML: its goal is quality, and a rollout has one stage."""
+    return f"""
+  goal: {{metric: quality}}
+  guardrails:
+    - {{metric: quality, margin: 0.05}}
+    - {{metric: failure_rate, margin: {failure_margin}}}
+  stages:
+    - {{share: 0.5, bake_time: 1h, min_requests: 200}}
+  label_maturity: 0s
+  settle_after: 1h
+  holdback_share: 0.2
+  exploration_share: 0
+"""

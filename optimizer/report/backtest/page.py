@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optimizer.errors import ConfigError
@@ -12,6 +11,7 @@ from optimizer.metrics import HOUR_S
 from optimizer.report.backtest import text
 from optimizer.report.backtest.curves import Series
 from optimizer.report.backtest.records import Backtest, Made
+from optimizer.report.html import templates
 from optimizer.report.svg import BLUE, GREEN, GREY, RED, Panel, drawing
 
 WIDTH: Final = 1_080
@@ -45,13 +45,7 @@ def write(found: Backtest, html: Path) -> None:
 
 def render(found: Backtest, *, title: str) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("optimizer.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters.update(money=text.money, percent=text.percent)
     return environment.get_template("backtest.html.j2").render(
         title=title,
